@@ -1,0 +1,35 @@
+r"""From databases and graphs to stores of typed cells."""
+
+from torch_geometric_rfm.data.cell_data import CellData
+from torch_geometric_rfm.data.cell_store import CellStore
+from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.database import load_database, load_dataset, load_task
+from torch_geometric_rfm.data.task import Task
+from torch_geometric_rfm.data.task_store import TaskStore
+from torch_geometric_rfm.data.text_cache import embed_strings
+from torch_geometric_rfm.data.text_encoder import (
+    HashingTextEncoder,
+    SentenceTransformerEncoder,
+    TextEncoder,
+    check_identity,
+    get_text_encoder,
+)
+from torch_geometric_rfm.data.to_hetero import to_hetero
+
+__all__ = [
+    'CellData',
+    'CellStore',
+    'CellType',
+    'HashingTextEncoder',
+    'SentenceTransformerEncoder',
+    'Task',
+    'TaskStore',
+    'TextEncoder',
+    'check_identity',
+    'embed_strings',
+    'get_text_encoder',
+    'load_database',
+    'load_dataset',
+    'load_task',
+    'to_hetero',
+]

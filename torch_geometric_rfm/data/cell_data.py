@@ -1,0 +1,78 @@
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+UNDATED = torch.iinfo(torch.int64).min
+r"""Time of a row whose table has no time column: visible at all times."""
+
+
+class CellData(Data):
+    r"""A ragged batch of relational contexts, one node a cell.
+
+    A cell is a present value of a feature column. :math:`N` cells lie in
+    :math:`R` rows of :math:`B` contexts; cells of a row are consecutive, the
+    first row of a context is its seed row. Strings and column phrases travel
+    as indices into :obj:`text_embedding` and :obj:`column_embedding`.
+
+    Attributes:
+        value (Tensor): :obj:`[N]` normalised numbers, booleans and datetimes,
+            zero for strings and for hidden cells.
+        relative_time (Tensor): :obj:`[N]` for datetime cells the signed
+            logarithm of the days from the seed time, otherwise zero.
+        text_index (Tensor): :obj:`[N]` index into :obj:`text_embedding`,
+            without meaning for cells that are no strings and for hidden ones.
+        cell_type (Tensor): :obj:`[N]` values of
+            :class:`~torch_geometric_rfm.data.CellType`.
+        column (Tensor): :obj:`[N]` index into :obj:`column_embedding`.
+        row (Tensor): :obj:`[N]` row of the cell.
+        row_time (Tensor): :obj:`[R]` unix seconds.
+        row_table (Tensor): :obj:`[R]` index into :obj:`table_names`.
+        row_index (Tensor): :obj:`[R]` position of the row in its table.
+        fkey_index (Tensor): :obj:`[2, E]` links from rows to parent rows.
+        fkey_type (Tensor): :obj:`[E]` index into :obj:`fkey_names`.
+        seed_row, seed_time, visible_until, input_id (Tensor): :obj:`[B]`.
+        mask (Tensor): :obj:`[N]`, :obj:`True` where the value is hidden.
+        target (Tensor): :obj:`[N]` the truth of hidden cells (normalised, or
+            0 and 1 for booleans), NaN where unknown or not hidden.
+        batch, ptr (Tensor): :obj:`[N]`, :obj:`[B + 1]` context of each cell,
+            in batches of a loader.
+
+    Example:
+        >>> from torch_geometric_rfm.testing import random_cells
+        >>> cells = random_cells(num_contexts=2, seed=0)
+        >>> cells.num_contexts
+        2
+    """
+
+    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if key in ('row', 'seed_row', 'fkey_index'):
+            return self.num_rows
+        if key == 'text_index':
+            return self.text_embedding.size(0)
+        if key == 'column':
+            return self.column_embedding.size(0)
+        if key == 'batch':
+            return self.num_contexts
+        return 0
+
+    def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return 1 if key == 'fkey_index' else 0
+
+    @property
+    def num_rows(self) -> int:
+        r"""Number of rows :math:`R`."""
+        return int(self.row_time.numel())
+
+    @property
+    def num_contexts(self) -> int:
+        r"""Number of contexts :math:`B`."""
+        return int(self.seed_row.numel())
+
+    @property
+    def batch_or_zeros(self) -> Tensor:
+        r"""Context of each cell :obj:`[N]`, zeros for a single context."""
+        if self.get('batch') is not None:
+            return self.batch
+        return self.value.new_zeros(self.value.numel(), dtype=torch.long)

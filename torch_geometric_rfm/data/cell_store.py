@@ -1,0 +1,162 @@
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from torch_geometric_rfm.data.cell_arrays import build_cell_arrays
+from torch_geometric_rfm.data.hetero_tables import read_tables
+from torch_geometric_rfm.data.raw_table import RawTable
+from torch_geometric_rfm.data.store_arrays import (
+    StoreArrays,
+    build_key_arrays,
+    row_times,
+)
+from torch_geometric_rfm.data.text_cache import embed_strings
+from torch_geometric_rfm.data.text_encoder import TextEncoder, get_text_encoder
+from torch_geometric_rfm.data.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from relbench.base import Database
+
+    from torch_geometric_rfm.data.task import Task
+    from torch_geometric_rfm.data.task_store import TaskStore
+
+
+class CellStore:
+    r"""A database as typed columns of cells, built once and shared by all tasks.
+
+    Numbers are z-scored per column in float64 and kept as float32, datetimes
+    are unix seconds, strings indices into one table of unique embeddings.
+    Children of a row are sorted by time, so that what was known at a time is a
+    prefix. Build it with :meth:`from_hetero`.
+
+    Attributes:
+        table_names (list): Node types, link tables last.
+        column_names (list): :obj:`"<column> of <table>"`, by table.
+        fkey_names (list): :obj:`"<table>.<foreign key>"`, by table.
+        text_embedding (Tensor): :obj:`[U, text_channels]` of unique strings.
+        column_embedding (Tensor): :obj:`[C, text_channels]` of the phrases.
+        cutoff (int, optional): Statistics count rows up to this unix time.
+    """
+
+    def __init__(
+        self,
+        tables: list[RawTable],
+        text_encoder: TextEncoder,
+        cutoff: int | None,
+        cache_dir: Any,
+    ) -> None:
+        self.table_names = [table.name for table in tables]
+        self.text_encoder = text_encoder
+        self.cutoff = cutoff
+        self.cache_dir = cache_dir
+        self.column_names = [
+            f'{column} of {table.name}'
+            for table in tables
+            for column in sorted(table.columns)
+        ]
+        self.fkey_names = [
+            f'{table.name}.{fkey}' for table in tables for fkey in table.parents
+        ]
+        num_rows = np.array([table.num_rows for table in tables], dtype=np.int64)
+        table_start = np.concatenate([[0], np.cumsum(num_rows)])
+        row_time = row_times(tables)
+        vocabulary = Vocabulary()
+        self.arrays = StoreArrays(
+            table_start=table_start,
+            row_time=row_time,
+            **build_key_arrays(tables, table_start, row_time),
+            **build_cell_arrays(tables, cutoff, vocabulary),
+        )
+        self.column_embedding = self.embed(self.column_names)
+        self.text_embedding = vocabulary.embed(self.embed, self.text_channels)
+
+    @classmethod
+    def from_hetero(
+        cls,
+        data: HeteroData,
+        col_stats: dict[str, dict[str, Any]] | None = None,
+        *,
+        db: 'Database | None' = None,
+        text_encoder: TextEncoder | str | None = None,
+        cutoff: Any = None,
+        cell_types: dict[str, dict[str, str]] | None = None,
+        time_attr: str = 'time',
+        cache_dir: Any = None,
+    ) -> 'CellStore':
+        r"""Builds the store of a heterogeneous graph.
+
+        Takes graphs of :func:`~torch_geometric_rfm.data.to_hetero`, of
+        :func:`relbench.modeling.graph.make_pkey_fkey_graph`, and ordinary ones:
+        features :obj:`x` become number columns (:obj:`feature_names` or
+        :obj:`x_0`, ...), edge types that give a node more than one target, or
+        that carry :obj:`edge_attr`, become link tables with two keys.
+
+        Args:
+            data (HeteroData): The graph.
+            col_stats (dict, optional): The column statistics that came with
+                it; they hold the strings of categorical columns.
+                (default: :obj:`None`)
+            db (relbench.base.Database, optional): The database of the graph,
+                to restore strings and nulls that Frame's text embedding does
+                not keep. (default: :obj:`None`)
+            text_encoder (TextEncoder or str, optional): See
+                :func:`~torch_geometric_rfm.data.get_text_encoder`.
+                (default: :obj:`None`)
+            cutoff (pd.Timestamp, optional): Statistics count only rows up to
+                this time, and all rows of undated tables. :obj:`None` counts
+                all rows, which lets the future into the statistics of a
+                temporal task. (default: :obj:`None`)
+            cell_types (dict, optional): For a table and string column
+                :obj:`"category"` or :obj:`"text"`. (default: :obj:`None`)
+            time_attr (str): Attribute with the unix seconds of the rows.
+                (default: :obj:`"time"`)
+            cache_dir (str, optional): Where embeddings are cached;
+                :obj:`False` for nowhere. (default: :obj:`None`)
+
+        Raises:
+            ValueError: If a node type is empty, or a column cannot be
+                tokenised.
+
+        Example:
+            >>> from torch_geometric_rfm.data import to_hetero
+            >>> from torch_geometric_rfm.testing import toy_database
+            >>> data, col_stats = to_hetero(toy_database())
+            >>> CellStore.from_hetero(data, col_stats, text_encoder='hashing')
+            CellStore(tables=3, rows=234, columns=9, fkeys=2, strings=40)
+        """
+        encoder = get_text_encoder(text_encoder)
+        seconds = None if cutoff is None else int(pd.Timestamp(cutoff).timestamp())
+        tables = read_tables(data, col_stats, db, cell_types, time_attr)
+        return cls(tables, encoder, seconds, cache_dir)
+
+    def with_task(self, task: 'Task') -> 'TaskStore':
+        r"""Lays a task over the store: its table of labels, and the columns that
+        it may not see. The store itself is shared and unchanged.
+        """
+        from torch_geometric_rfm.data.task_store import TaskStore
+
+        return TaskStore(self, task)
+
+    @property
+    def num_rows(self) -> int:
+        r"""Rows of all tables."""
+        return int(self.arrays.table_start[-1])
+
+    @property
+    def text_channels(self) -> int:
+        r"""Width of the text embeddings."""
+        return self.text_encoder.channels
+
+    def embed(self, strings: list[str]) -> Tensor:
+        r"""Embeddings :obj:`[len(strings), text_channels]`, cached on disk."""
+        return embed_strings(strings, self.text_encoder, cache_dir=self.cache_dir)
+
+    def __repr__(self) -> str:
+        return (
+            f'{self.__class__.__name__}(tables={len(self.table_names)}, '
+            f'rows={self.num_rows}, columns={len(self.column_names)}, '
+            f'fkeys={len(self.fkey_names)}, strings={len(self.text_embedding) - 1})'
+        )

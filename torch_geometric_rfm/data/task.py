@@ -1,0 +1,219 @@
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.database import load_database
+from torch_geometric_rfm.data.keys import primary_key_index
+
+if TYPE_CHECKING:
+    from relbench.base import BaseTask, Database
+
+SPLITS = ('train', 'val', 'test')
+
+
+@dataclass
+class Task:
+    r"""A prediction task: a table of labels of entities at times.
+
+    Args:
+        name: The name of the task, and of its table.
+        entity_table: The table of the entities.
+        entity_col: The name of its key in the task table.
+        time_col: The time column of the task table.
+        target_col: The label column of the task table.
+        cell_type: What the label is.
+        horizon: A label of time :math:`t` is known from :math:`t` plus horizon.
+        frame: Columns :obj:`entity` (row of the entity in its table),
+            :obj:`time`, :obj:`label` (NaN where unknown) and :obj:`split`.
+        hidden_columns: :obj:`(table, column)` pairs that may not be seen.
+        cutoffs: For each split the time at which the frozen protocol stops
+            the clock; splits without one see up to their own time.
+        relbench_task: The task that evaluates predictions.
+    """
+
+    name: str
+    entity_table: str
+    entity_col: str
+    time_col: str
+    target_col: str
+    cell_type: CellType
+    horizon: pd.Timedelta
+    frame: pd.DataFrame
+    hidden_columns: list[tuple[str, str]] = field(default_factory=list)
+    cutoffs: dict[str, pd.Timestamp] = field(default_factory=dict)
+    relbench_task: Any = None
+
+    @classmethod
+    def from_relbench(
+        cls,
+        task: 'BaseTask',
+        db: 'Database | None' = None,
+        horizon: Any = None,
+    ) -> 'Task':
+        r"""Takes over a RelBench task, with the labels of all splits.
+
+        Args:
+            task (relbench.base.BaseTask): A forecast, autocomplete or external
+                task, of binary classification or regression.
+            db (relbench.base.Database, optional): Its database, uncut; loaded
+                if not given. (default: :obj:`None`)
+            horizon (str or pd.Timedelta, optional): When a label becomes
+                known, counted from its time. Needed for external tasks without
+                a timedelta. (default: :obj:`None`)
+
+        Raises:
+            ValueError: If the task is of another type, has no horizon, no
+                labels to learn from, or entities that do not exist.
+        """
+        name = getattr(task, 'name', None) or type(task).__name__
+        kind = task.task_type.value
+        if kind not in ('binary_classification', 'regression'):
+            raise ValueError(
+                f"task '{name}' is of type '{kind}'; binary_classification and "
+                f'regression can be predicted so far'
+            )
+        db = db or load_database(task.dataset)
+        if task.entity_table not in db.table_dict:
+            raise ValueError(
+                f"task '{name}' is about table '{task.entity_table}', which the "
+                f'database lacks (tables are: {", ".join(db.table_dict)})'
+            )
+        frames = []
+        for split in SPLITS:
+            frame = task.get_table(split, mask_input_cols=False).df
+            label = frame[task.target_col] if task.target_col in frame else np.nan
+            columns = {
+                'entity': entity_rows(db, task.entity_table, frame[task.entity_col], name),
+                'time': pd.to_datetime(frame[task.time_col]).to_numpy(),
+                'label': np.asarray(label, dtype=np.float64),
+            }
+            frames.append(pd.DataFrame(columns).assign(split=split))
+        dataset = task.dataset
+        out = cls(
+            name=name,
+            entity_table=task.entity_table,
+            entity_col=task.entity_col,
+            time_col=task.time_col,
+            target_col=task.target_col,
+            cell_type=CellType.BOOLEAN
+            if kind == 'binary_classification'
+            else CellType.NUMBER,
+            horizon=_horizon(task, name, horizon),
+            frame=pd.concat(frames, ignore_index=True),
+            hidden_columns=[tuple(pair) for pair in task.hidden_columns()],
+            cutoffs={
+                'train': dataset.val_timestamp,
+                'val': dataset.val_timestamp,
+                'test': dataset.test_timestamp,
+            },
+            relbench_task=task,
+        )
+        out.validate()
+        return out
+
+    def validate(self) -> None:
+        r"""Checks that there is something to learn.
+
+        Raises:
+            ValueError: If the training split has no labels, or a binary task
+                labels other than 0 and 1, or only one of them.
+        """
+        label = self.frame['label'][self.frame['split'] == 'train'].dropna()
+        where = f"task '{self.name}' (column '{self.target_col}')"
+        if label.empty:
+            raise ValueError(f'{where} has no labels in its train split')
+        if np.isinf(self.frame['label']).any():
+            raise ValueError(f'{where} has infinite labels; drop those rows')
+        if self.cell_type == CellType.BOOLEAN:
+            odd = self.frame['label'].dropna()
+            odd = odd[(odd != 0) & (odd != 1)]
+            if len(odd):
+                raise ValueError(
+                    f'{where} is binary and has a label that is neither 0 nor 1 (got '
+                    f'{odd.iloc[0]:g})'
+                )
+            if label.nunique() < 2:
+                missing = 'positive' if label.iloc[0] == 0 else 'negative'
+                raise ValueError(f'{where} has no {missing} rows in its train split')
+
+    def with_rows(
+        self, db: 'Database', entities: pd.Series, time: Any, split: str = 'predict'
+    ) -> 'Task':
+        r"""The task with further rows, without labels, to be predicted.
+
+        Args:
+            db (relbench.base.Database): The database of the task.
+            entities (pd.Series): Primary keys of the entities.
+            time (pd.Timestamp or pd.Series): When each is asked about.
+            split (str): What the rows are called. (default: :obj:`"predict"`)
+        """
+        rows = entity_rows(db, self.entity_table, pd.Series(entities), self.name)
+        extra = pd.DataFrame({'entity': rows, 'label': np.nan, 'split': split})
+        extra['time'] = pd.to_datetime(
+            time if np.ndim(time) == 0 else np.asarray(time)
+        )
+        if extra['time'].isna().any():
+            raise ValueError('time must be given for every entity (got NaT)')
+        frame = pd.concat([self.frame, extra], ignore_index=True)
+        return type(self)(**{**self.__dict__, 'frame': frame})
+
+    def evaluate(self, prediction: np.ndarray, split: str) -> dict[str, float]:
+        r"""RelBench's metrics of predictions for the rows of a split, in order."""
+        labels = self.frame['label'][self.frame['split'] == split]
+        if labels.isna().any() or labels.empty:
+            raise ValueError(
+                f"split '{split}' of task '{self.name}' has no labels to evaluate "
+                f'against'
+            )
+        table = self.relbench_task.get_table(split, mask_input_cols=False)
+        figures = self.relbench_task.evaluate(prediction, table)
+        return {name: float(value) for name, value in figures.items()}
+
+
+def entity_rows(
+    db: 'Database', table: str, keys: pd.Series, task: str
+) -> np.ndarray:
+    r"""Rows of the entities with given primary keys.
+
+    Raises:
+        ValueError: If the table has no primary key, or lacks an entity.
+    """
+    index = primary_key_index(db.table_dict[table], table)
+    if index is None:  # RelBench keys such tables by row position.
+        index = pd.RangeIndex(len(db.table_dict[table].df))
+    rows = index.get_indexer(pd.Index(keys))
+    if (rows < 0).any():
+        unknown = pd.Series(keys).to_numpy()[rows < 0]
+        raise ValueError(
+            f"task '{task}' names {len(unknown)} entities that table '{table}' lacks "
+            f'(first is {unknown[0]!r})'
+        )
+    return rows.astype(np.int64)
+
+
+def _horizon(task: 'BaseTask', name: str, horizon: Any) -> pd.Timedelta:
+    if horizon is not None:
+        value = pd.Timedelta(horizon)
+        if value < pd.Timedelta(0):
+            raise ValueError(f'horizon must not be negative (got {horizon})')
+        return value
+    kind = getattr(task, 'kind', 'forecast')
+    if kind == 'autocomplete':
+        return pd.Timedelta(0)
+    # RelBench gives external tasks a timedelta of one day if they have none.
+    if kind == 'external' and not _declared_timedelta(task, name):
+        raise ValueError(
+            f"task '{name}' is external and does not say when its labels become known. "
+            f"Pass horizon=, for example horizon='45 days'."
+        )
+    return task.timedelta
+
+
+def _declared_timedelta(task: 'BaseTask', name: str) -> str | None:
+    from relbench.manifest import TaskManifest
+
+    path = task.dataset.dataset_dir / 'tasks' / name / 'manifest.yaml'
+    return TaskManifest.load(path).timedelta if path.exists() else None

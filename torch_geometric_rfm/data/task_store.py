@@ -1,0 +1,177 @@
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from torch_geometric_rfm.data.cell_store import CellStore
+from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.statistics import mean_and_std
+from torch_geometric_rfm.data.task import Task
+
+
+class TaskArrays(NamedTuple):
+    r"""The task table, laid out for compiled code.
+
+    Only rows with a label are listed in :obj:`own_row` and :obj:`label_row`.
+    """
+
+    entity: NDArray[np.int64]  # [rows] row of the entity in the store
+    time: NDArray[np.int64]  # [rows] unix seconds
+    value: NDArray[np.float32]  # [rows] normalised label, NaN where unknown
+    own_start: NDArray[np.int64]  # [entities + 1] into `own_row`
+    own_row: NDArray[np.int64]  # labelled rows by entity and time
+    label_row: NDArray[np.int64]  # labelled rows by time
+    label_time: NDArray[np.int64]  # their times
+    first_entity: int  # first row of the entity table
+    table: int  # number of the task table
+    hidden: NDArray[np.bool_]  # [columns] what this task may not see
+    horizon: int  # seconds
+    label_type: int
+
+
+class TaskStore:
+    r"""A task laid over a :class:`~torch_geometric_rfm.data.CellStore`.
+
+    It adds one table, of the task's labels and times, with statistics from
+    train rows alone, and hides the columns that would give labels away.
+
+    Attributes:
+        store (CellStore): The database, shared.
+        task (Task): The task.
+        label_mean, label_std (float): Statistics of the train labels.
+        target (Tensor): :obj:`[rows]` labels as the model is asked for them:
+            normalised numbers, or 0 and 1.
+    """
+
+    def __init__(self, store: CellStore, task: Task) -> None:
+        if task.entity_table not in store.table_names:
+            raise ValueError(
+                f"task '{task.name}' is about table '{task.entity_table}', which the "
+                f'store lacks (tables are: {", ".join(store.table_names)})'
+            )
+        self.store = store
+        self.task = task
+        self.table_names = [*store.table_names, task.name]
+        phrases = [
+            f'{task.target_col} of {task.name}',
+            f'{task.time_col} of {task.name}',
+        ]
+        self.column_names = [*store.column_names, *phrases]
+        self.fkey_names = [*store.fkey_names, f'{task.name}.{task.entity_col}']
+        self.column_embedding = torch.cat(
+            [store.column_embedding, store.embed(phrases)]
+        )
+        frame = task.frame
+        self.split = frame['split'].to_numpy()
+        label = frame['label'].to_numpy(dtype=np.float64)
+        train = label[self.split == 'train']
+        self.label_mean, self.label_std = mean_and_std(train)
+        value = ((label - self.label_mean) / self.label_std).astype(np.float32)
+        boolean = task.cell_type == CellType.BOOLEAN
+        self.target = torch.from_numpy(
+            label.astype(np.float32) if boolean else value.copy()
+        )
+        self.arrays = _build_task_arrays(store, task, value)
+
+    def rows_of_split(self, split: str) -> NDArray[np.int64]:
+        r"""Rows of the task table that belong to a split.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        rows = np.flatnonzero(self.split == split)
+        if rows.size == 0:
+            known = ', '.join(sorted(set(self.split)))
+            raise ValueError(
+                f"task '{self.task.name}' has no rows in split '{split}' (splits are: "
+                f'{known})'
+            )
+        return rows
+
+    def visible_until(
+        self, rows: NDArray[np.int64], protocol: str
+    ) -> NDArray[np.int64]:
+        r"""Up to when the context of each task row may look, in unix seconds.
+
+        Args:
+            rows: Rows of the task table.
+            protocol: :obj:`"rolling"` for the time of the row itself,
+                :obj:`"frozen"` for at most the cutoff of its split.
+
+        Raises:
+            ValueError: If the protocol is unknown.
+        """
+        if protocol not in ('rolling', 'frozen'):
+            raise ValueError(
+                f"protocol must be 'rolling' or 'frozen' (got '{protocol}')"
+            )
+        until = self.arrays.time[rows].copy()
+        if protocol == 'frozen':
+            for split, cutoff in self.task.cutoffs.items():
+                chosen = self.split[rows] == split
+                until[chosen] = np.minimum(until[chosen], int(cutoff.timestamp()))
+        return until
+
+    def denormalise(self, output: NDArray[np.float64]) -> NDArray[np.float64]:
+        r"""Model outputs as labels: numbers in their own unit, or probabilities."""
+        if self.task.cell_type == CellType.BOOLEAN:
+            return 1.0 / (1.0 + np.exp(-output))
+        return output * self.label_std + self.label_mean
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}('{self.task.name}', {self.store})"
+
+
+def _build_task_arrays(
+    store: CellStore, task: Task, value: NDArray[np.float32]
+) -> TaskArrays:
+    frame = task.frame
+    table = store.table_names.index(task.entity_table)
+    first = int(store.arrays.table_start[table])
+    entity = frame['entity'].to_numpy(dtype=np.int64)
+    time = frame['time'].to_numpy().astype('datetime64[s]').astype(np.int64)
+    labelled = np.flatnonzero(~np.isnan(value))
+    own = labelled[np.lexsort((time[labelled], entity[labelled]))]
+    num_entities = int(store.arrays.table_start[table + 1]) - first
+    own_start = np.zeros(num_entities + 1, dtype=np.int64)
+    np.cumsum(np.bincount(entity[own], minlength=num_entities), out=own_start[1:])
+    by_time = labelled[np.argsort(time[labelled], kind='stable')]
+    hidden = np.zeros(len(store.column_names), dtype=bool)
+    for table_name, column in task.hidden_columns:
+        phrase = f'{column} of {table_name}'
+        if phrase in store.column_names:
+            hidden[store.column_names.index(phrase)] = True
+    return TaskArrays(
+        entity=entity + first,
+        time=time,
+        value=value,
+        own_start=own_start,
+        own_row=own,
+        label_row=by_time,
+        label_time=time[by_time],
+        first_entity=first,
+        table=len(store.table_names),
+        hidden=hidden,
+        horizon=int(task.horizon.total_seconds()),
+        label_type=int(task.cell_type),
+    )
+
+
+def empty_task_arrays(store: CellStore) -> Any:
+    r"""Task arrays without rows, for contexts of database rows alone."""
+    none = np.zeros(0, dtype=np.int64)
+    return TaskArrays(
+        entity=none,
+        time=none,
+        value=none.astype(np.float32),
+        own_start=np.zeros(1, dtype=np.int64),
+        own_row=none,
+        label_row=none,
+        label_time=none,
+        first_entity=0,
+        table=len(store.table_names),
+        hidden=np.zeros(len(store.column_names), dtype=bool),
+        horizon=0,
+        label_type=0,
+    )

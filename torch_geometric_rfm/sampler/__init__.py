@@ -1,0 +1,5 @@
+r"""Sampling of relational contexts."""
+
+from torch_geometric_rfm.sampler.context_sampler import ContextSampler
+
+__all__ = ['ContextSampler']
