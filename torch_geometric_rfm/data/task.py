@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -160,14 +161,37 @@ class Task:
         frame = pd.concat([self.frame, extra], ignore_index=True)
         return type(self)(**{**self.__dict__, 'frame': frame})
 
+    @property
+    def metric_fns(self) -> list[Callable[[np.ndarray, np.ndarray], float]]:
+        r"""RelBench's metrics of the task, each a function of truth and prediction."""
+        return list(getattr(self.relbench_task, 'metrics', None) or [])
+
+    def score(self, label: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
+        r"""The metrics of some predictions, by RelBench's names."""
+        return {fn.__name__: float(fn(label, prediction)) for fn in self.metric_fns}
+
+    def labels_of_split(self, split: str) -> np.ndarray:
+        r"""The labels of a split, in order.
+
+        Raises:
+            ValueError: If labels are missing, or a binary split has only one.
+        """
+        labels = self.frame['label'][self.frame['split'] == split].to_numpy()
+        where = f"split '{split}' of task '{self.name}'"
+        if labels.size == 0 or np.isnan(labels).any():
+            raise ValueError(
+                f'{where} has no labels to evaluate against (got '
+                f'{int(np.isnan(labels).sum())} missing of {labels.size})'
+            )
+        if self.cell_type == CellType.BOOLEAN and np.unique(labels).size < 2:
+            raise ValueError(f'{where} has labels of one class alone (got {labels[0]:g})')
+        return labels
+
     def evaluate(self, prediction: np.ndarray, split: str) -> dict[str, float]:
         r"""RelBench's metrics of predictions for the rows of a split, in order."""
-        labels = self.frame['label'][self.frame['split'] == split]
-        if labels.isna().any() or labels.empty:
-            raise ValueError(
-                f"split '{split}' of task '{self.name}' has no labels to evaluate "
-                f'against'
-            )
+        self.labels_of_split(split)
+        if self.relbench_task is None:
+            return self.score(self.labels_of_split(split), prediction)
         table = self.relbench_task.get_table(split, mask_input_cols=False)
         figures = self.relbench_task.evaluate(prediction, table)
         return {name: float(value) for name, value in figures.items()}

@@ -106,11 +106,11 @@ class _TextCache:
         # A shard after the other, so that a killed run keeps what it has done:
         left = list(missing.items())
         for start in range(0, len(left), shard_size):
-            keys, indices = zip(*left[start : start + shard_size])
-            x = self.encoder.encode([strings[i] for i in indices])
-            x = _checked(x, len(keys), self.encoder)
-            out[list(indices)] = x
-            self._write(keys, x)
+            shard = left[start : start + shard_size]
+            x = self.encoder.encode([strings[i] for _, i in shard])
+            x = _checked(x, len(shard), self.encoder)
+            out[[i for _, i in shard]] = x
+            self._write([key for key, _ in shard], x)
         return out
 
     def _shards(self) -> Iterator[tuple[list[tuple[int, int]], Tensor]]:
@@ -142,7 +142,7 @@ class _TextCache:
             return False
         return True
 
-    def _write(self, keys: Sequence[tuple[int, int]], x: Tensor) -> None:
+    def _write(self, keys: list[tuple[int, int]], x: Tensor) -> None:
         key = torch.tensor(keys, dtype=torch.long)  # [n, 2]
         name = hashlib.blake2b(key.numpy().tobytes(), digest_size=16)
         name.update(json.dumps(self.identity['probe']).encode())

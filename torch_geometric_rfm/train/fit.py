@@ -1,0 +1,298 @@
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from torch_geometric_rfm.data.cell_data import CellData
+from torch_geometric_rfm.data.task_store import TaskStore
+from torch_geometric_rfm.loader import ContextLoader
+from torch_geometric_rfm.loss import MaskedCellLoss
+from torch_geometric_rfm.nn import RelationalTransformer
+from torch_geometric_rfm.train.checkpoint import clone_state
+from torch_geometric_rfm.train.predict import predict_rows
+from torch_geometric_rfm.train.report import MetricsLog, training_bar
+from torch_geometric_rfm.train.schedule import Budget, warmup_cosine
+
+LOWER_IS_BETTER = ('nmae', 'mae', 'rmse')
+
+
+@dataclass
+class TrainConfig:
+    r"""How to train.
+
+    Args:
+        minutes (float, optional): Wall-clock minutes, evaluations included.
+        num_steps (int, optional): Optimizer steps.
+        batch_size (int): Contexts of a step.
+        lr (float): Peak learning rate of AdamW.
+        weight_decay (float): Decay of matrices; norms and biases have none.
+        warmup (float): Share of the budget in which the rate rises.
+        clip (float): Largest norm of the gradient.
+        huber_delta (float): See
+            :class:`~torch_geometric_rfm.loss.MaskedCellLoss`.
+        ema (float): Decay of the moving average of the weights that is
+            evaluated and kept; 0 keeps the weights themselves.
+        num_evals (int): Evaluations on val over the budget.
+        max_eval_share (float): With a budget of minutes alone, evaluations are
+            put off while they took more than this share of the time.
+        patience (int): Evaluations without a better one before it stops.
+        max_val_rows (int): Val rows that are scored, drawn once.
+        protocol (str): Protocol of the val scores.
+        num_workers (int): Processes that sample.
+        precision (str): Precision of Lightning Fabric.
+        accelerator (str): Accelerator of Lightning Fabric.
+        seed (int): Determines weights, batches and draws.
+    """
+
+    minutes: float | None = 5.0
+    num_steps: int | None = None
+    batch_size: int = 32
+    lr: float = 2e-3
+    weight_decay: float = 0.1
+    warmup: float = 0.05
+    clip: float = 1.0
+    huber_delta: float = 1.0
+    ema: float = 0.99
+    num_evals: int = 12
+    max_eval_share: float = 0.15
+    patience: int = 6
+    max_val_rows: int = 1000
+    protocol: str = 'rolling'
+    num_workers: int = 0
+    precision: str = '32-true'
+    accelerator: str = 'auto'
+    seed: int = 0
+
+
+@dataclass
+class FitResult:
+    r"""What a training run came to.
+
+    Args:
+        score: The best mean val score, higher is better.
+        metrics: The val metrics then, by task.
+        steps, contexts: How much was trained.
+        seconds: Wall-clock time of the run.
+        contexts_per_second: Rate of training alone.
+        interrupted: Whether Ctrl-C ended it.
+    """
+
+    score: float
+    metrics: dict[str, dict[str, float]]
+    steps: int
+    contexts: int
+    seconds: float
+    contexts_per_second: float
+    interrupted: bool
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def parameter_groups(
+    model: torch.nn.Module, weight_decay: float
+) -> list[dict[str, Any]]:
+    r"""Matrices with weight decay; norms, biases and lone vectors without."""
+    matrices = [p for p in model.parameters() if p.requires_grad and p.dim() >= 2]
+    others = [p for p in model.parameters() if p.requires_grad and p.dim() < 2]
+    return [
+        {'params': matrices, 'weight_decay': weight_decay},
+        {'params': others, 'weight_decay': 0.0},
+    ]
+
+
+def joint_batches(loaders: list[Any], seed: int) -> Iterator[CellData]:
+    r"""Endless batches of several loaders, each in proportion to its length."""
+    rng = np.random.default_rng(seed)
+    share = np.array([len(loader) for loader in loaders], dtype=np.float64)
+    iterators = [iter(loader) for loader in loaders]
+    while True:
+        i = int(rng.choice(len(loaders), p=share / share.sum()))
+        try:
+            yield next(iterators[i])
+        except StopIteration:
+            iterators[i] = iter(loaders[i])
+            yield next(iterators[i])
+
+
+def fit(
+    model: RelationalTransformer,
+    tasks: list[TaskStore],
+    config: TrainConfig | None = None,
+    out: str | Path | None = None,
+    save: Callable[[RelationalTransformer], None] | None = None,
+    show_progress: bool = True,
+    **sampling: Any,
+) -> FitResult:
+    r"""Trains a model on one or several tasks of a database.
+
+    The model ends with the weights that scored best on val. Ctrl-C ends the
+    training early and keeps the best weights until then.
+
+    Args:
+        model (RelationalTransformer): The model, trained in place.
+        tasks (list[TaskStore]): Tasks to be trained jointly.
+        config (TrainConfig, optional): How to train. (default: :obj:`None`)
+        out (str, optional): Folder for :obj:`metrics.csv`.
+            (default: :obj:`None`)
+        save (callable, optional): Called with the model whenever it has become
+            better on val, and at the end. (default: :obj:`None`)
+        show_progress (bool): Whether to draw a progress bar.
+            (default: :obj:`True`)
+        **sampling: Arguments of
+            :class:`~torch_geometric_rfm.loader.ContextLoader`.
+
+    Raises:
+        ImportError: If Lightning Fabric is not installed.
+        ValueError: If a split lacks the labels that it needs, or the loss is
+            not finite.
+    """
+    try:
+        from lightning_fabric import Fabric
+    except ImportError as error:
+        raise ImportError(
+            'Lightning Fabric is needed to train: '
+            'pip install "torch-geometric-rfm[train]"'
+        ) from error
+    config = config or TrainConfig()
+    for store in tasks:
+        store.task.labels_of_split('val')
+    torch.manual_seed(config.seed)
+    val_rows = [_val_rows(store, config) for store in tasks]
+
+    # Model and optimizer:
+    fabric = Fabric(
+        accelerator=config.accelerator, devices=1, precision=config.precision
+    )
+    groups = parameter_groups(model, config.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95))
+    network, optimizer = fabric.setup(model, optimizer)
+    averaged = clone_state(model)
+    loss_fn = MaskedCellLoss(config.huber_delta)
+
+    # Batches:
+    loaders = [
+        ContextLoader(
+            store,
+            input_nodes='train',
+            batch_size=config.batch_size,
+            shuffle=True,
+            seed=config.seed,
+            num_workers=config.num_workers,
+            **sampling,
+        )
+        for store in tasks
+    ]
+    batches = joint_batches(loaders, config.seed)
+
+    log = MetricsLog(out)
+    budget = Budget(config.num_steps, config.minutes)
+    best, best_state, best_metrics, stale = -float('inf'), None, {}, 0
+    contexts, train_seconds, interrupted = 0, 0.0, False
+    next_eval, eval_seconds, losses = 1 / config.num_evals, 0.0, []
+    bar = training_bar(show_progress)
+    try:
+        with bar:
+            while budget.progress < 1 and stale < config.patience:
+                # One step:
+                start = budget.seconds
+                factor = warmup_cosine(budget.progress, config.warmup)
+                for group in optimizer.param_groups:
+                    group['lr'] = config.lr * factor
+                cells = next(batches).to(fabric.device)
+                loss = loss_fn(network(cells), cells)
+                losses.append(loss.item())
+                if not np.isfinite(losses[-1]):
+                    raise ValueError(
+                        f'the loss is not finite (got {losses[-1]} in step '
+                        f'{budget.step + 1} of {[s.task.name for s in tasks]}). Lower lr '
+                        f'(got {config.lr}).'
+                    )
+                fabric.backward(loss)
+                fabric.clip_gradients(
+                    network, optimizer, max_norm=config.clip, error_if_nonfinite=False
+                )
+                optimizer.step()
+                optimizer.zero_grad()
+                budget.step += 1
+                decay = min(config.ema, budget.step / (budget.step + 10))
+                _average(averaged, model, decay)
+                contexts += cells.num_contexts
+                train_seconds += budget.seconds - start
+                bar.update(budget.progress, losses[-1], best_metrics)
+
+                # An evaluation:
+                share = eval_seconds / max(budget.seconds, 1e-9)
+                due = budget.progress >= next_eval and (
+                    config.num_steps or share <= config.max_eval_share
+                )
+                if due or budget.progress >= 1:
+                    start = budget.seconds
+                    while next_eval <= budget.progress:
+                        next_eval += 1 / config.num_evals
+                    current = clone_state(model)
+                    model.load_state_dict(averaged)
+                    metrics, score = _evaluate(
+                        network, tasks, val_rows, config, sampling
+                    )
+                    log.add(budget, losses, metrics, config.lr * factor)
+                    losses = []
+                    if score > best:
+                        best, best_metrics, stale = score, metrics, 0
+                        best_state = clone_state(model)
+                        if save is not None:
+                            save(model)
+                    else:
+                        stale += 1
+                    model.load_state_dict(current)
+                    eval_seconds += budget.seconds - start
+    except KeyboardInterrupt:
+        interrupted = True
+    model.load_state_dict(averaged if best_state is None else best_state)
+    model.eval()
+    if save is not None:
+        save(model)
+    return FitResult(
+        score=best,
+        metrics=best_metrics,
+        steps=budget.step,
+        contexts=contexts,
+        seconds=budget.seconds,
+        contexts_per_second=contexts / max(train_seconds, 1e-9),
+        interrupted=interrupted,
+        history=log.rows,
+    )
+
+
+def _average(
+    averaged: dict[str, torch.Tensor], model: torch.nn.Module, decay: float
+) -> None:
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            averaged[name].lerp_(value, 1 - decay)
+
+
+def _val_rows(store: TaskStore, config: TrainConfig) -> np.ndarray:
+    rows = store.rows_of_split('val')
+    if rows.size > config.max_val_rows:
+        rng = np.random.default_rng(config.seed)
+        rows = np.sort(rng.choice(rows, config.max_val_rows, replace=False))
+    return rows
+
+
+def _evaluate(
+    network: torch.nn.Module,
+    tasks: list[TaskStore],
+    val_rows: list[np.ndarray],
+    config: TrainConfig,
+    sampling: dict[str, Any],
+) -> tuple[dict[str, dict[str, float]], float]:
+    metrics, scores = {}, []
+    for store, rows in zip(tasks, val_rows, strict=True):
+        prediction = predict_rows(network, store, rows, config.protocol, **sampling)
+        label = store.task.frame['label'].to_numpy()[rows]
+        metrics[store.task.name] = store.task.score(label, prediction)
+        name, value = next(iter(metrics[store.task.name].items()))
+        scores.append(-value if name in LOWER_IS_BETTER else value)
+    return metrics, float(np.mean(scores))

@@ -1,0 +1,108 @@
+import csv
+from pathlib import Path
+from typing import Any
+
+from torch_geometric_rfm.train.schedule import Budget
+
+
+class MetricsLog:
+    r"""Keeps the figures of a run, and writes them to :obj:`metrics.csv`.
+
+    Args:
+        folder: The run folder, or :obj:`None` to keep them in memory alone.
+    """
+
+    def __init__(self, folder: Any = None) -> None:
+        self.path = None if folder is None else Path(folder) / 'metrics.csv'
+        self.rows: list[dict[str, Any]] = []
+
+    def add(
+        self,
+        budget: Budget,
+        losses: list[float],
+        metrics: dict[str, dict[str, float]],
+        lr: float,
+    ) -> None:
+        r"""Adds a line: mean loss since the last one, and the val metrics."""
+        row: dict[str, Any] = {
+            'step': budget.step,
+            'seconds': round(budget.seconds, 2),
+            'train_loss': sum(losses) / max(1, len(losses)),
+            'learning_rate': lr,
+        }
+        for task, figures in metrics.items():
+            for name, value in figures.items():
+                key = f'val_{name}' if len(metrics) == 1 else f'val_{task}_{name}'
+                row[key] = value
+        self.rows.append(row)
+        if self.path is not None:
+            with self.path.open('w', newline='') as file:
+                writer = csv.DictWriter(file, list(row))
+                writer.writeheader()
+                writer.writerows(self.rows)
+
+
+class _SilentBar:
+    def __enter__(self) -> '_SilentBar':
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        pass
+
+    def update(
+        self, progress: float, loss: float, metrics: dict[str, dict[str, float]]
+    ) -> None:
+        pass
+
+
+class _RichBar(_SilentBar):
+    # Loss, best val metrics and time left, on one line.
+    def __init__(self) -> None:
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self.bar = Progress(
+            TextColumn('training'),
+            BarColumn(),
+            TextColumn('{task.percentage:>3.0f}%'),
+            TextColumn('{task.description}'),
+            TimeElapsedColumn(),
+            TextColumn('left'),
+            TimeRemainingColumn(),
+        )
+        self.task = self.bar.add_task('', total=1.0)
+        self.mean: float | None = None
+
+    def __enter__(self) -> '_RichBar':
+        self.bar.start()
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        self.bar.stop()
+
+    def update(
+        self, progress: float, loss: float, metrics: dict[str, dict[str, float]]
+    ) -> None:
+        self.mean = loss if self.mean is None else 0.98 * self.mean + 0.02 * loss
+        best = ', '.join(
+            f'{name} {value:.4f}'
+            for figures in metrics.values()
+            for name, value in figures.items()
+        )
+        text = f'loss {self.mean:.4f}' + (f', best val {best}' if best else '')
+        self.bar.update(self.task, completed=progress, description=text)
+
+
+def training_bar(show: bool) -> _SilentBar:
+    r"""A progress bar on the terminal, or one that draws nothing."""
+    if not show:
+        return _SilentBar()
+    try:
+        return _RichBar()
+    except ImportError:
+        return _SilentBar()
