@@ -40,7 +40,7 @@ def test_saved_predictor_predicts_the_same(trained):
     task = toy_task(db)
     before = predictor.predict(db, task, split='test')
     after = loaded.predict(db, task, split='test')
-    assert list(before.columns) == ['customer_id', 'time', 'prediction']
+    assert list(before.columns) == ['customer_id', 'timestamp', 'prediction']
     assert np.array_equal(before['prediction'], after['prediction'])
     assert before['prediction'].between(0, 1).all()
 

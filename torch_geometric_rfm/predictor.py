@@ -102,6 +102,7 @@ class RelationalPredictor:
             )
         self.model = model
         self.sampling = {**SAMPLING, **sampling}
+        self.training: dict[str, Any] = {}
         self._opened: dict[Any, _Opened] = {}
 
     def open_task(self, db: Any, task: Any, horizon: Any = None) -> TaskStore:
@@ -166,12 +167,13 @@ class RelationalPredictor:
     ) -> FitResult:
         r"""Trains on tasks already opened; see :meth:`fit`."""
         train_config = TrainConfig(**config)
+        self.training = {'tasks': [s.task.name for s in stores], **vars(train_config)}
         folder = None if out is None else prepare_folder(out)
         save = None
         if folder is not None:
 
             def save(model: RelationalTransformer) -> None:
-                save_checkpoint(folder, model, self._settings(stores, train_config))
+                save_checkpoint(folder, model, self._settings())
 
         result = fit(
             self.model,
@@ -186,14 +188,11 @@ class RelationalPredictor:
             self._draw_curve(folder)
         return result
 
-    def _settings(
-        self, stores: list[TaskStore], config: TrainConfig | None
-    ) -> dict[str, Any]:
+    def _settings(self) -> dict[str, Any]:
         return {
             'text_encoder': self.text_encoder.identity(),
             'sampling': self.sampling,
-            'tasks': [store.task.name for store in stores],
-            'training': None if config is None else vars(config),
+            'training': self.training,
         }
 
     @staticmethod
@@ -304,7 +303,7 @@ class RelationalPredictor:
 
     def save_pretrained(self, folder: str | Path) -> None:
         r"""Writes the model, the identity of its text encoder, and its sampling."""
-        save_checkpoint(prepare_folder(folder), self.model, self._settings([], None))
+        save_checkpoint(prepare_folder(folder), self.model, self._settings())
 
     @classmethod
     def from_pretrained(
@@ -334,7 +333,9 @@ class RelationalPredictor:
         identity = settings['text_encoder']
         encoder = get_text_encoder(text_encoder or identity['name'])
         check_identity(encoder, identity)
-        return cls(model, encoder, **settings['sampling'])
+        predictor = cls(model, encoder, **settings['sampling'])
+        predictor.training = settings['training']
+        return predictor
 
     def __repr__(self) -> str:
         return (

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from torch_geometric_rfm.data.cell_data import concatenate
+from torch_geometric_rfm.loader import ContextLoader
 from torch_geometric_rfm.nn import RelationalTransformer
-from torch_geometric_rfm.testing import toy_task_store
+from torch_geometric_rfm.testing import toy_task, toy_task_store
 from torch_geometric_rfm.train import TrainConfig, fit, predict_rows
-from torch_geometric_rfm.train.fit import joint_batches, parameter_groups
+from torch_geometric_rfm.train.fit import joint_batches, parameter_groups, shares
 
 SAMPLING = {'num_cells': 32, 'num_neighbors': 4}
 
@@ -23,22 +25,31 @@ def steps(num_steps, **kwargs):
     return TrainConfig(minutes=None, num_steps=num_steps, batch_size=8, **kwargs)
 
 
-def test_fit_lowers_the_loss_and_logs(tmp_path):
+def persistent_store():
+    # The label of a customer never changes: its earlier labels give it away.
+    task = toy_task()
+    task.frame['label'] = (task.frame['entity'] % 2).astype(float)
+    base = toy_task_store().store
+    return base.with_task(task)
+
+
+def test_fit_learns_from_earlier_labels_and_logs(tmp_path):
     result = fit(
         tiny_model(),
-        [toy_task_store()],
-        steps(40, num_evals=4, patience=9, lr=5e-3),
+        [persistent_store()],
+        steps(60, num_evals=3, patience=9, lr=1e-2),
         tmp_path,
         show_progress=False,
-        **SAMPLING,
+        num_cells=16,
+        own_labels=0.5,
     )
-    assert result.steps == 40
-    assert result.contexts > 0
+    assert result.steps == 60
     assert not result.interrupted
+    assert result.metrics['customer-orders']['roc_auc'] > 0.95
     with (tmp_path / 'metrics.csv').open() as file:
         rows = list(csv.DictReader(file))
-    assert [int(row['step']) for row in rows] == [10, 20, 30, 40]
-    assert float(rows[-1]['train_loss']) < float(rows[0]['train_loss'])
+    assert [int(row['step']) for row in rows] == [20, 40, 60]
+    assert float(rows[-1]['train_loss']) < 0.5 * float(rows[0]['train_loss'])
     assert float(rows[-1]['learning_rate']) < float(rows[0]['learning_rate'])
 
 
@@ -55,7 +66,6 @@ def test_fit_is_determined_by_its_seed():
 
 def test_interrupt_keeps_a_checkpoint(monkeypatch):
     saved = []
-    from torch_geometric_rfm.train import fit as module_fit  # noqa: F401
     from torch_geometric_rfm.train.report import _SilentBar
 
     calls = []
@@ -82,9 +92,8 @@ def test_interrupt_keeps_a_checkpoint(monkeypatch):
 def test_fit_names_a_loss_that_is_not_finite():
     model = tiny_model()
     with torch.no_grad():
-        model.decoder.number.bias.fill_(float('nan')) if hasattr(
-            model.decoder, 'number'
-        ) else [p.fill_(float('nan')) for p in model.decoder.parameters()]
+        for parameter in model.decoder.parameters():
+            parameter.fill_(float('nan'))
     store = toy_task_store()
     with pytest.raises(ValueError, match='not finite'):
         fit(model, [store], steps(3), show_progress=False, **SAMPLING)
@@ -99,10 +108,38 @@ def test_norms_and_biases_do_not_decay():
     assert len(decayed['params']) + len(free['params']) == num_parameters
 
 
-def test_joint_batches_in_proportion():
-    batches = joint_batches([['a'] * 30, ['b'] * 10], seed=0)
-    drawn = [next(batches) for _ in range(4000)]
-    assert abs(drawn.count('a') / 4000 - 0.75) < 0.03
+def test_joint_batches_hold_every_task():
+    binary = toy_task_store()
+    loaders = [
+        ContextLoader(binary, batch_size=size, shuffle=True, seed=1, **SAMPLING)
+        for size in (5, 2)
+    ]
+    batches = joint_batches(loaders)
+    for _ in range(len(loaders[0]) + 2):
+        cells = next(batches)
+        assert cells.num_contexts <= 7
+        assert cells.ptr[-1] == cells.num_nodes
+        assert cells.mask[cells.ptr[:-1]].all()
+
+
+def test_concatenated_batches_predict_the_same():
+    model, store = tiny_model(), toy_task_store()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    one, two = (
+        next(iter(ContextLoader(store, input_nodes=split, batch_size=4, **SAMPLING)))
+        for split in ('train', 'test')
+    )
+    apart = torch.cat([model(one)[one.ptr[:-1]], model(two)[two.ptr[:-1]]])
+    both = concatenate([one, two])
+    assert torch.allclose(model(both)[both.ptr[:-1]], apart, atol=1e-5)
+
+
+def test_shares():
+    assert shares([10, 10], 8, 1.0) == [4, 4]
+    assert shares([1, 10**6], 32, 1.0) == [1, 32]
+    assert shares([100, 400], 30, 2.0) == [10, 20]
 
 
 def test_predict_rows_depends_on_rows_alone():

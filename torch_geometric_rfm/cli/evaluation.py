@@ -32,7 +32,7 @@ def evaluate_task(
         'num_rows': len(prediction),
         'seconds': round(seconds, 2),
         'contexts_per_second': round(len(prediction) / max(seconds, 1e-9), 2),
-        'seed': 0,
+        'seed': predictor.training.get('seed'),
     }
 
 

@@ -3,6 +3,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
+from torch_geometric.data.collate import collate
 
 UNDATED = torch.iinfo(torch.int64).min
 r"""Time of a row whose table has no time column: visible at all times."""
@@ -76,3 +77,22 @@ class CellData(Data):
         if self.get('batch') is not None:
             return self.batch
         return self.value.new_zeros(self.value.numel(), dtype=torch.long)
+
+
+def concatenate(batches: list[CellData]) -> CellData:
+    r"""Joins batches of one or several tasks into one.
+
+    Example:
+        >>> from torch_geometric_rfm.testing import random_cells
+        >>> cells = [random_cells(num_contexts=n, seed=n) for n in (1, 2)]
+        >>> concatenate(cells).num_contexts
+        3
+    """
+    if len(batches) == 1:
+        return batches[0]
+    for cells in batches:
+        cells.batch = cells.batch_or_zeros
+    out, _, _ = collate(CellData, batches, add_batch=False)
+    count = torch.bincount(out.batch, minlength=out.num_contexts)
+    out.ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
+    return out

@@ -62,8 +62,14 @@ def to_unix_seconds(series: pd.Series) -> tuple[NDArray[np.int64], int]:
     r"""Unix seconds of a datetime column, and how many were out of range.
 
     Missing dates, and those outside the years 1678 to 2261, become
-    :obj:`MISSING_TIME`.
+    :obj:`MISSING_TIME`. Numbers already are unix seconds, as in RelBench.
     """
+    if pd.api.types.is_numeric_dtype(series.dtype):
+        number = _to_float(series, f"column '{series.name}'")
+        finite = np.isfinite(number)
+        seconds = np.full(len(series), MISSING_TIME, dtype=np.int64)
+        seconds[finite] = np.floor(number[finite]).astype(np.int64)
+        return seconds, int(np.isinf(number).sum())
     if not pd.api.types.is_datetime64_any_dtype(series.dtype):
         parsed = pd.to_datetime(series, errors='coerce', utc=True, format='mixed')
         unreadable = int((parsed.isna() & series.notna()).sum())

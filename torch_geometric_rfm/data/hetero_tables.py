@@ -11,7 +11,7 @@ from torch_geometric.data import HeteroData
 from torch_geometric.typing import EdgeType
 
 from torch_geometric_rfm.data.cell_type import CellType
-from torch_geometric_rfm.data.columns import to_raw_column
+from torch_geometric_rfm.data.columns import to_raw_column, to_unix_seconds
 from torch_geometric_rfm.data.frame_time import frame_to_seconds
 from torch_geometric_rfm.data.raw_table import MISSING_TIME, RawColumn, RawTable
 
@@ -46,13 +46,18 @@ def read_tables(
         num_rows = store.num_nodes
         if not num_rows:
             raise ValueError(f"node type '{name}' has no rows (got num_nodes={num_rows})")
-        table = RawTable(name, num_rows, _read_time(store.get(time_attr), name, num_rows))
+        source = db.table_dict[name] if db is not None else None
+        frame = source.df if source is not None else None
+        time = _read_time(store.get(time_attr), name, num_rows)
+        if time is not None and source is not None and source.time_col is not None:
+            time, _ = to_unix_seconds(frame[source.time_col])
+        table = RawTable(name, num_rows, time)
         declared = dict(store.get('cell_types') or {})
         declared.update((cell_types or {}).get(name, {}))
         if isinstance(store.get('tf'), TensorFrame):
-            frame = db.table_dict[name].df if db is not None else None
             stats = (col_stats or {}).get(name, {})
             table.columns = _read_frame(store.tf, stats, declared, frame, name)
+            table.time = _in_seconds(table)
         elif isinstance(store.get('x'), Tensor):
             table.columns = _read_features(store, name)
         tables[name] = table
@@ -70,6 +75,28 @@ def _read_time(time: Any, name: str, num_rows: int) -> np.ndarray | None:
         )
     seconds = time.detach().cpu().numpy().astype(np.int64)
     return np.where(seconds <= _NAT_SECONDS, MISSING_TIME, seconds)
+
+
+def _in_seconds(table: RawTable) -> np.ndarray | None:
+    # RelBench 3.0 takes datetimes of any resolution for nanoseconds: those in
+    # microseconds, the default of pandas 3, become a thousandth of their seconds,
+    # and all rows seem to be of 1970. The column itself still knows.
+    time = table.time
+    if time is None:
+        return None
+    known = time != MISSING_TIME
+    for column in table.columns.values():
+        if column.cell_type != CellType.DATETIME or not known.any():
+            continue
+        if not np.array_equal(column.values != MISSING_TIME, known):
+            continue
+        seconds, given = column.values[known], time[known]
+        if np.array_equal(seconds, given):
+            return time
+        for factor in (1_000, 1_000_000, 1_000_000_000):
+            if np.array_equal(seconds // factor, given):
+                return column.values
+    return time
 
 
 def _read_frame(
@@ -169,6 +196,8 @@ def _read_edges(
             position = np.full(tables[source].num_rows, -1, dtype=np.int64)
             position[child] = parent
             fkey = relation.removeprefix('f2p_')
+            if fkey in tables[source].parents:  # One relation to several node types.
+                fkey = f'{fkey}_{target}'
             tables[source].parents[fkey] = (target, position)
         else:
             link = _link_table(store, edge_type, child, parent, time_attr)

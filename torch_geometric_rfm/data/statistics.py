@@ -21,7 +21,7 @@ def mean_and_std(values: NDArray[np.float64]) -> tuple[float, float]:
     if present.size == 1:
         return mean, 1.0
     std = float(scaled.std(ddof=1)) * scale
-    return mean, std if std > 1e-9 * max(abs(mean), 1e-12) else 1.0
+    return mean, std if std > 1e-9 * abs(mean) else 1.0
 
 
 def normalise(

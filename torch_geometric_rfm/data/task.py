@@ -164,7 +164,14 @@ class Task:
     @property
     def metric_fns(self) -> list[Callable[[np.ndarray, np.ndarray], float]]:
         r"""RelBench's metrics of the task, each a function of truth and prediction."""
-        return list(getattr(self.relbench_task, 'metrics', None) or [])
+        if self.relbench_task is not None:
+            return list(self.relbench_task.metrics)
+        from relbench.metrics import make_nmae, roc_auc
+
+        if self.cell_type == CellType.BOOLEAN:
+            return [roc_auc]
+        train = self.frame['label'][self.frame['split'] == 'train']
+        return [make_nmae(lambda: float(train.std(ddof=1)))]
 
     def score(self, label: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
         r"""The metrics of some predictions, by RelBench's names."""

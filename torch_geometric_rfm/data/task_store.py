@@ -1,3 +1,4 @@
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -6,7 +7,7 @@ from numpy.typing import NDArray
 
 from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.cell_type import CellType
-from torch_geometric_rfm.data.statistics import mean_and_std
+from torch_geometric_rfm.data.statistics import mean_and_std, normalise
 from torch_geometric_rfm.data.task import Task
 
 
@@ -67,7 +68,7 @@ class TaskStore:
         label = frame['label'].to_numpy(dtype=np.float64)
         train = label[self.split == 'train']
         self.label_mean, self.label_std = mean_and_std(train)
-        value = ((label - self.label_mean) / self.label_std).astype(np.float32)
+        value = normalise(label, self.label_mean, self.label_std).astype(np.float32)
         boolean = task.cell_type == CellType.BOOLEAN
         self.target = torch.from_numpy(
             label.astype(np.float32) if boolean else value.copy()
@@ -130,15 +131,29 @@ def _build_task_arrays(
     table = store.table_names.index(task.entity_table)
     first = int(store.arrays.table_start[table])
     entity = frame['entity'].to_numpy(dtype=np.int64)
+    if frame['time'].isna().any():
+        raise ValueError(f"task '{task.name}' has rows without a time (got NaT)")
     time = frame['time'].to_numpy().astype('datetime64[s]').astype(np.int64)
     labelled = np.flatnonzero(~np.isnan(value))
     own = labelled[np.lexsort((time[labelled], entity[labelled]))]
     num_entities = int(store.arrays.table_start[table + 1]) - first
+    if entity.size and not 0 <= entity.min() <= entity.max() < num_entities:
+        raise ValueError(
+            f"entities of task '{task.name}' must be rows of table "
+            f"'{task.entity_table}', in [0, {num_entities}) (got {entity.min()} to "
+            f'{entity.max()})'
+        )
     own_start = np.zeros(num_entities + 1, dtype=np.int64)
     np.cumsum(np.bincount(entity[own], minlength=num_entities), out=own_start[1:])
     by_time = labelled[np.argsort(time[labelled], kind='stable')]
     hidden = np.zeros(len(store.column_names), dtype=bool)
     for table_name, column in task.hidden_columns:
+        if f'{table_name}.{column}' in store.fkey_names:
+            raise ValueError(
+                f"task '{task.name}' hides the foreign key '{column}' of table "
+                f"'{table_name}', whose links would give it away. Remove the key from "
+                f'the database.'
+            )
         phrase = f'{column} of {table_name}'
         if phrase in store.column_names:
             hidden[store.column_names.index(phrase)] = True
@@ -153,7 +168,7 @@ def _build_task_arrays(
         first_entity=first,
         table=len(store.table_names),
         hidden=hidden,
-        horizon=int(task.horizon.total_seconds()),
+        horizon=math.ceil(task.horizon.total_seconds()),
         label_type=int(task.cell_type),
     )
 

@@ -5,6 +5,7 @@ import re
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -185,7 +186,5 @@ def _checked(x: Tensor, num_strings: int, encoder: TextEncoder) -> Tensor:
 
 
 def _remove(path: Path) -> None:
-    try:
+    with suppress(OSError):  # Of a read-only folder.
         path.unlink(missing_ok=True)
-    except OSError:  # Of a read-only folder.
-        pass

@@ -15,6 +15,8 @@ PROBE = (
     'which were born on 2001-02-03 and weigh 4.5 kg each.'
 )
 
+DEFAULT_MODEL = 'all-MiniLM-L6-v2'
+
 
 class TextEncoder(ABC):
     r"""Turns strings into vectors: phrases of columns, categories and texts.
@@ -31,7 +33,8 @@ class TextEncoder(ABC):
                 return torch.tensor([[float(len(s))] for s in strings])
     """
 
-    #: A name for people, *e.g.*, a model id. It decides nothing.
+    #: A name, *e.g.*, a model id, that :func:`get_text_encoder` resolves. It
+    #: does not decide whether two encoders are the same.
     name: str
     #: The width of an embedding.
     channels: int
@@ -142,11 +145,12 @@ class HashingTextEncoder(TextEncoder):
     def __init__(self, channels: int = 384, seed: int = 0) -> None:
         if channels < 1:
             raise ValueError(f"'channels' needs to be at least 1 (got {channels})")
-        self.name = f'hashing-{seed}'
+        self.name = f'hashing-{channels}-{seed}'
         self.channels = channels
         self.seed = seed
 
     def encode(self, strings: Sequence[str]) -> Tensor:
+        r"""See :meth:`TextEncoder.encode`."""
         out = torch.empty(len(strings), self.channels)
         for start, stop in _chunks(strings):
             out[start:stop] = self._encode(strings[start:stop])
@@ -241,12 +245,13 @@ class SentenceTransformerEncoder(TextEncoder):
             self.model = sentence_transformers.SentenceTransformer(
                 str(path), device=device, local_files_only=is_default
             )
-        self.name = 'all-MiniLM-L6-v2' if is_default else str(path)
+        self.name = DEFAULT_MODEL if is_default else str(path)
         self.channels = len(self.model.encode(PROBE, show_progress_bar=False))
         self.batch_size = batch_size
         self.progress = progress
 
     def encode(self, strings: Sequence[str]) -> Tensor:
+        r"""See :meth:`TextEncoder.encode`."""
         if len(strings) == 0:
             return torch.empty(0, self.channels)
         out = self.model.encode(
@@ -264,20 +269,25 @@ def get_text_encoder(encoder: str | TextEncoder | None = None) -> TextEncoder:
     Args:
         encoder (str or TextEncoder, optional): :obj:`"minilm"` or :obj:`None`
             for the packaged all-MiniLM-L6-v2, :obj:`"hashing"` for
-            :class:`HashingTextEncoder`, or the name or folder of any model of
-            :obj:`sentence-transformers`. A :class:`TextEncoder` is returned
-            as it is. (default: :obj:`None`)
+            :class:`HashingTextEncoder`, the :obj:`name` of either, or the name
+            or folder of any model of :obj:`sentence-transformers`. A
+            :class:`TextEncoder` is returned as it is.
+            (default: :obj:`None`)
 
     Example:
         >>> get_text_encoder('hashing')
-        HashingTextEncoder('hashing-0', channels=384)
+        HashingTextEncoder('hashing-384-0', channels=384)
     """
     if isinstance(encoder, TextEncoder):
         return encoder
-    if encoder is None or encoder == 'minilm':
+    if encoder is None or encoder in ('minilm', DEFAULT_MODEL):
         return SentenceTransformerEncoder()
     if encoder == 'hashing':
         return HashingTextEncoder()
+    if isinstance(encoder, str) and (
+        match := re.fullmatch(r'hashing-(\d+)-(\d+)', encoder)
+    ):
+        return HashingTextEncoder(int(match[1]), int(match[2]))
     if isinstance(encoder, (str, Path)):
         return SentenceTransformerEncoder(encoder)
     raise TypeError(

@@ -13,7 +13,7 @@ from torch_geometric_rfm.data.columns import (
     to_raw_column,
     to_unix_seconds,
 )
-from torch_geometric_rfm.data.frame_time import seconds_to_frame
+from torch_geometric_rfm.data.frame_time import seconds_to_frame, timestamp_stats
 from torch_geometric_rfm.data.keys import foreign_key_positions, primary_key_index
 from torch_geometric_rfm.data.raw_table import MISSING_TIME, RawColumn
 
@@ -200,10 +200,7 @@ def _to_frame_column(
     known = raw.values[counted]
     if raw.cell_type == CellType.DATETIME:
         known = known[known != MISSING_TIME]
-        stats = compute_col_stats(
-            pd.Series(known.astype('datetime64[s]')), stype.timestamp
-        )
-        return stype.timestamp, seconds_to_frame(raw.values), stats
+        return stype.timestamp, seconds_to_frame(raw.values), timestamp_stats(known)
     if raw.cell_type == CellType.NUMBER:
         feature = torch.from_numpy(raw.values.astype(np.float32))
         return (

@@ -123,6 +123,11 @@ class ContextLoader(DataLoader):
             self.rows = _table_rows(store, input_nodes)
             self.seed_time = _checked_time(input_time, len(self.rows))
             self.visible_until = self.seed_time
+            if protocol != 'rolling':
+                raise ValueError(
+                    f"protocol must be 'rolling' for a store without a task, which has "
+                    f"no splits (got '{protocol}')"
+                )
         self.context_sampler.check_seeds(self.rows, self.visible_until)
         order = kwargs.pop('sampler', None)
         if order is None and kwargs.get('batch_sampler') is None:
@@ -164,7 +169,7 @@ class ContextLoader(DataLoader):
 def _task_rows(store: TaskStore, input_nodes: Any) -> np.ndarray:
     if isinstance(input_nodes, str):
         return store.rows_of_split(input_nodes)
-    rows = np.asarray(input_nodes, dtype=np.int64)
+    rows = _positions(input_nodes)
     num_rows = len(store.arrays.time)
     if rows.ndim != 1 or rows.size == 0:
         raise ValueError(
@@ -197,12 +202,19 @@ def _table_rows(store: CellStore, input_nodes: Any) -> np.ndarray:
     first, last = store.arrays.table_start[number : number + 2]
     if rows is None:
         return np.arange(first, last)
-    rows = np.asarray(rows, dtype=np.int64)
+    rows = _positions(rows)
     if rows.size == 0 or rows.min() < 0 or rows.max() >= last - first:
         raise ValueError(
             f"input_nodes must be rows of table '{table}', in [0, {last - first})"
         )
     return rows + first
+
+
+def _positions(rows: Any) -> np.ndarray:
+    rows = np.asarray(rows)
+    if rows.dtype == bool:  # A mask, as PyG's loaders take it.
+        return np.flatnonzero(rows)
+    return rows.astype(np.int64)
 
 
 def _checked_time(input_time: Any, num_rows: int) -> np.ndarray:

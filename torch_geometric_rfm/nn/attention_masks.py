@@ -1,5 +1,4 @@
 from collections.abc import Callable, Sequence
-from typing import Union
 
 import torch
 from torch import Tensor
@@ -51,7 +50,7 @@ def check_mask_names(names: Sequence[str]) -> None:
         raise ValueError(f'attention masks must differ (got {list(names)})')
 
 
-def _layout(cells: CellData) -> tuple[Union[Tensor, None], tuple[int, int]]:
+def _layout(cells: CellData) -> tuple[Tensor | None, tuple[int, int]]:
     batch = cells.batch_or_zeros
     num_contexts = cells.num_contexts
     if batch.numel() == 0:
@@ -63,7 +62,7 @@ def _layout(cells: CellData) -> tuple[Union[Tensor, None], tuple[int, int]]:
 
 
 def _pad(
-    src: Tensor, index: Union[Tensor, None], shape: tuple[int, int], fill: int
+    src: Tensor, index: Tensor | None, shape: tuple[int, int], fill: int
 ) -> Tensor:
     if index is None:
         return src.view(shape)
@@ -201,7 +200,7 @@ def attention_masks(
     cells: CellData,
     names: Sequence[str] = ('column', 'feature', 'neighbor', 'full'),
     backend: str = 'dense',
-) -> dict[str, Union[Tensor, DenseMask]]:
+) -> dict[str, Tensor | DenseMask]:
     r"""Builds the masks of a batch, once for all layers of a model.
 
     Args:
@@ -224,7 +223,7 @@ def attention_masks(
         raise ValueError(f"'backend' must be 'dense' or 'edge_index' (got '{backend}')")
     check_mask_names(names)
     index, shape = _layout(cells)
-    masks: dict[str, Union[Tensor, DenseMask]] = {}
+    masks: dict[str, Tensor | DenseMask] = {}
     for name in names:
         everything = name == 'full' and index is None and backend == 'dense'
         mask = None if everything else _MASKS[name](cells)

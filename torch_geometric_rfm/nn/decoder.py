@@ -1,5 +1,3 @@
-from typing import Optional
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,6 +5,9 @@ from torch.nn import Linear, ModuleDict
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_type import CellType
+
+
+_SCALARS = ('number', 'boolean', 'datetime')  # in the order of the cell types
 
 
 class CellDecoder(torch.nn.Module):
@@ -33,11 +34,8 @@ class CellDecoder(torch.nn.Module):
         self.channels = channels
         self.text_channels = text_channels
 
-        # In the order of the cell types.
-        out_channels = {'number': 1, 'boolean': 1, 'datetime': 1, 'text': text_channels}
-        self.lins = ModuleDict(
-            {name: Linear(channels, size) for name, size in out_channels.items()}
-        )
+        self.lins = ModuleDict({name: Linear(channels, 1) for name in _SCALARS})
+        self.lins['text'] = Linear(channels, text_channels)
 
     def reset_parameters(self, zero: bool = False) -> None:
         r"""Resets all learnable parameters of the module.
@@ -46,14 +44,15 @@ class CellDecoder(torch.nn.Module):
             zero (bool, optional): If set to :obj:`True`, all predictions start
                 at zero. (default: :obj:`False`)
         """
-        for lin in self.lins.values():
-            lin.reset_parameters()
-            if zero:
-                torch.nn.init.zeros_(lin.weight)
-                torch.nn.init.zeros_(lin.bias)
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.reset_parameters()
+        if zero:
+            for param in self.parameters():
+                torch.nn.init.zeros_(param)
 
     def forward(
-        self, x: Tensor, cells: CellData, subset: Optional[Tensor] = None
+        self, x: Tensor, cells: CellData, subset: Tensor | None = None
     ) -> Tensor:
         r"""Decodes one scalar a cell, by its type.
 
@@ -64,13 +63,14 @@ class CellDecoder(torch.nn.Module):
             subset (Tensor, optional): The cells :obj:`[M]` to decode, all if
                 not given. (default: :obj:`None`)
         """
-        kind = cells.cell_type if subset is None else cells.cell_type[subset]
-        lins = [self.lins[name] for name in ('number', 'boolean', 'datetime')]
-        weight = torch.cat([lin.weight for lin in lins])  # [3, C]
-        bias = torch.cat([lin.bias for lin in lins])
+        types = cells.cell_type if subset is None else cells.cell_type[subset]
+        weight, bias = (
+            torch.cat([self.lins.get_parameter(f'{name}.{kind}') for name in _SCALARS])
+            for kind in ('weight', 'bias')
+        )  # [3, C] and [3]
         out = F.linear(x, weight, bias)  # [N, 3]
-        out = out.gather(1, kind.clamp(max=CellType.DATETIME).unsqueeze(1))
-        return out.squeeze(1).masked_fill(kind > CellType.DATETIME, 0.0)
+        out = out.gather(1, types.clamp(max=CellType.DATETIME).unsqueeze(1))
+        return out.squeeze(1).masked_fill(types > CellType.DATETIME, 0.0)
 
     def decode_text(self, x: Tensor) -> Tensor:
         r"""Decodes each cell to the embedding of a string.

@@ -1,6 +1,5 @@
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Optional
 
 import torch
 from torch import Tensor
@@ -47,8 +46,8 @@ class DenseMask:
         6
     """
 
-    mask: Optional[Tensor]
-    index: Optional[Tensor]
+    mask: Tensor | None
+    index: Tensor | None
     shape: tuple[int, int]
 
     def __post_init__(self) -> None:
@@ -69,7 +68,7 @@ class DenseMask:
             )
 
     @classmethod
-    def from_batch(cls, mask: Tensor, batch: Optional[Tensor]) -> 'DenseMask':
+    def from_batch(cls, mask: Tensor, batch: Tensor | None) -> 'DenseMask':
         r"""Prepares a mask for cells given by their contexts.
 
         Args:
@@ -113,14 +112,14 @@ class DenseMask:
         return self.index.numel()
 
     @cached_property
-    def _keyless(self) -> Optional[Tensor]:
+    def _keyless(self) -> Tensor | None:
         if self.mask is None:
             return None
         keyless = ~self.mask.any(dim=-1, keepdim=True)  # [B, S, 1]
         return keyless if bool(keyless.any()) else None
 
     @cached_property
-    def attn_mask(self) -> Optional[Tensor]:
+    def attn_mask(self) -> Tensor | None:
         r"""Boolean :obj:`[B, 1, S, S]` in which every query has a key.
 
         Queries without keys (padding included) may see everything, so that no
@@ -133,7 +132,7 @@ class DenseMask:
         return mask.unsqueeze(1)
 
     @cached_property
-    def empty(self) -> Optional[Tensor]:
+    def empty(self) -> Tensor | None:
         r"""Boolean :obj:`[N, 1]`, :obj:`True` for cells without keys, or
         :obj:`None` if there are none.
         """

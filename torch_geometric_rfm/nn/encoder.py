@@ -3,10 +3,27 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Linear, ModuleDict, Parameter, RMSNorm
 
-from torch_geometric_rfm.data.cell_data import CellData
+from torch_geometric_rfm.data.cell_data import UNDATED, CellData
 from torch_geometric_rfm.data.cell_type import CellType
 
 _SCALARS = (CellType.NUMBER, CellType.BOOLEAN, CellType.DATETIME)
+
+
+def row_age(cells: CellData) -> Tensor:
+    r"""The time of each row relative to the seed time :obj:`[R]`, as the signed
+    logarithm of days.
+
+    It is zero for undated rows, and for rows with a hidden datetime, which it
+    would give away.
+    """
+    context = cells.row.new_zeros(cells.num_rows)
+    context[cells.row] = cells.batch_or_zeros
+    days = (cells.row_time - cells.seed_time[context]).double() / 86_400
+    hidden = cells.row[cells.mask & (cells.cell_type == CellType.DATETIME)]
+    known = cells.row_time != UNDATED
+    known[hidden] = False
+    age = days.sign() * days.abs().log1p()
+    return torch.where(known, age, 0.0).to(cells.value.dtype)
 
 
 class CellEncoder(torch.nn.Module):
@@ -32,8 +49,8 @@ class CellEncoder(torch.nn.Module):
         rms_eps (float, optional): The epsilon of all norms.
             (default: :obj:`1e-6`)
         relative_time (bool, optional): If set to :obj:`True`, datetime cells
-            also enter with their time relative to the seed time.
-            (default: :obj:`False`)
+            also enter with their time relative to the seed time, and all
+            cells with that of their row. (default: :obj:`False`)
 
     Shapes:
         - **input:** contexts of :math:`N` cells
@@ -65,6 +82,8 @@ class CellEncoder(torch.nn.Module):
             'datetime': 2 if relative_time else 1,
             'text': text_channels,
         }
+        if relative_time:
+            in_channels['age'] = 1
         self.lins = ModuleDict(
             {name: Linear(size, channels) for name, size in in_channels.items()}
         )
@@ -78,8 +97,9 @@ class CellEncoder(torch.nn.Module):
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
-        for module in (*self.lins.values(), *self.norms.values()):
-            module.reset_parameters()
+        for module in self.modules():
+            if isinstance(module, (Linear, RMSNorm)):
+                module.reset_parameters()
         torch.nn.init.normal_(self.mask_embedding)
 
     def _encode(self, name: str, src: Tensor) -> Tensor:
@@ -121,7 +141,11 @@ class CellEncoder(torch.nn.Module):
             start += chosen.numel()
 
         column = self._encode('column', cells.column_embedding)
-        return F.embedding(cells.column, column) + F.embedding(index, torch.cat(table))
+        x = F.embedding(cells.column, column) + F.embedding(index, torch.cat(table))
+        if self.relative_time:
+            age = self._encode('age', row_age(cells).unsqueeze(1))  # [R, C]
+            x = x + F.embedding(cells.row, age)
+        return x
 
     def __repr__(self) -> str:
         name = self.__class__.__name__

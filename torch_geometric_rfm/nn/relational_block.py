@@ -1,5 +1,4 @@
 from collections.abc import Mapping, Sequence
-from typing import Optional, Union
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +41,7 @@ class RelationalBlock(torch.nn.Module):
         - **output:** cells :math:`(N, C)`
 
     Example:
+        >>> from torch_geometric_rfm.nn import attention_masks
         >>> from torch_geometric_rfm.testing import random_cells
         >>> cells = random_cells(num_cells=5)
         >>> block = RelationalBlock(16, heads=2, ff_channels=32)
@@ -80,21 +80,20 @@ class RelationalBlock(torch.nn.Module):
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
-        for module in (*self.attentions.values(), *self.norms.values()):
-            module.reset_parameters()
-        for module in (self.ff_norm, self.w1, self.w2, self.w3):
-            module.reset_parameters()
+        for module in self.modules():
+            if isinstance(module, (RelationalAttention, Linear, RMSNorm)):
+                module.reset_parameters()
         if self.zero_init:
             for attention in self.attentions.values():
-                torch.nn.init.zeros_(attention.lin_out.weight)
+                torch.nn.init.zeros_(attention.get_parameter('lin_out.weight'))
             torch.nn.init.zeros_(self.w2.weight)
 
     def forward(
         self,
         x: Tensor,
-        masks: Mapping[str, Union[Tensor, DenseMask]],
-        batch: Optional[Tensor] = None,
-        subset: Optional[Tensor] = None,
+        masks: Mapping[str, Tensor | DenseMask],
+        batch: Tensor | None = None,
+        subset: Tensor | None = None,
     ) -> Tensor:
         r"""Runs the block.
 

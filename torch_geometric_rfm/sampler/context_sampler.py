@@ -136,11 +136,13 @@ class ContextSampler:
         """
         if self.task_store is not None:
             return
-        late = self.store.arrays.row_time[rows] > visible_until
+        last = visible_until - self.limits.strict
+        late = self.store.arrays.row_time[rows] > last
         if late.any():
             raise ValueError(
                 f'{int(late.sum())} seeds are later than the time up to which their '
-                f'context may look (first is row {rows[late][0]}). Raise input_time.'
+                f'context may look (first is row {rows[late][0]}). Raise input_time'
+                f'{" above it, as strict excludes it" if self.limits.strict else ""}.'
             )
         hidden = self._task_arrays.hidden
         largest = max(num_cells_of(self.store.arrays, hidden, row) for row in rows)

@@ -1,5 +1,18 @@
-r"""Fixtures for tests of models and transforms."""
+r"""Fixtures for tests of models and transforms, and the checks of contexts."""
 
-from .cells import random_cells
+from torch_geometric_rfm.testing.cells import random_cells
+from torch_geometric_rfm.testing.database import toy_database, toy_task, toy_task_store
+from torch_geometric_rfm.testing.leakage import find_violations
+from torch_geometric_rfm.testing.random_database import random_database, random_task
+from torch_geometric_rfm.testing.raw_database import RawDatabase
 
-__all__ = ['random_cells']
+__all__ = [
+    'RawDatabase',
+    'find_violations',
+    'random_cells',
+    'random_database',
+    'random_task',
+    'toy_database',
+    'toy_task',
+    'toy_task_store',
+]

@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from typing import Union
 
 import torch
 from torch import Generator, Tensor
@@ -13,7 +12,7 @@ _DAY = 86400
 
 def random_cells(
     num_contexts: int = 1,
-    num_cells: Union[int, Sequence[int]] = 32,
+    num_cells: int | Sequence[int] = 32,
     num_tables: int = 3,
     num_columns: int = 12,
     text_channels: int = 8,

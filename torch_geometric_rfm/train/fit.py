@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from torch_geometric_rfm.data.cell_data import CellData
+from torch_geometric_rfm.data.cell_data import CellData, concatenate
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.loader import ContextLoader
 from torch_geometric_rfm.loss import MaskedCellLoss
@@ -27,6 +27,8 @@ class TrainConfig:
         minutes (float, optional): Wall-clock minutes, evaluations included.
         num_steps (int, optional): Optimizer steps.
         batch_size (int): Contexts of a step.
+        temperature (float): How evenly the tasks of a joint training share a
+            batch: 1 is in proportion to their rows, above is more even.
         lr (float): Peak learning rate of AdamW.
         weight_decay (float): Decay of matrices; norms and biases have none.
         warmup (float): Share of the budget in which the rate rises.
@@ -50,6 +52,7 @@ class TrainConfig:
     minutes: float | None = 5.0
     num_steps: int | None = None
     batch_size: int = 32
+    temperature: float = 2.0
     lr: float = 2e-3
     weight_decay: float = 0.1
     warmup: float = 0.05
@@ -102,18 +105,26 @@ def parameter_groups(
     ]
 
 
-def joint_batches(loaders: list[Any], seed: int) -> Iterator[CellData]:
-    r"""Endless batches of several loaders, each in proportion to its length."""
-    rng = np.random.default_rng(seed)
-    share = np.array([len(loader) for loader in loaders], dtype=np.float64)
-    iterators = [iter(loader) for loader in loaders]
+def shares(sizes: list[int], batch_size: int, temperature: float) -> list[int]:
+    r"""Contexts of each task in a batch, in proportion to
+    :math:`\textrm{rows}^{1 / \textrm{temperature}}`, at least one each.
+
+    Example:
+        >>> shares([100, 10_000], batch_size=11, temperature=2.0)
+        [1, 10]
+    """
+    weight = np.array(sizes, dtype=np.float64) ** (1 / temperature)
+    return np.maximum(1, np.rint(batch_size * weight / weight.sum())).astype(int).tolist()
+
+
+def joint_batches(loaders: list[Any]) -> Iterator[CellData]:
+    r"""Endless batches, each of a batch of every loader."""
+    yield from map(concatenate, map(list, zip(*map(_endless, loaders))))
+
+
+def _endless(loader: Any) -> Iterator[CellData]:
     while True:
-        i = int(rng.choice(len(loaders), p=share / share.sum()))
-        try:
-            yield next(iterators[i])
-        except StopIteration:
-            iterators[i] = iter(loaders[i])
-            yield next(iterators[i])
+        yield from loader
 
 
 def fit(
@@ -172,19 +183,22 @@ def fit(
     loss_fn = MaskedCellLoss(config.huber_delta)
 
     # Batches:
+    sizes = [len(store.rows_of_split('train')) for store in tasks]
     loaders = [
         ContextLoader(
             store,
             input_nodes='train',
-            batch_size=config.batch_size,
+            batch_size=share,
             shuffle=True,
             seed=config.seed,
             num_workers=config.num_workers,
             **sampling,
         )
-        for store in tasks
+        for store, share in zip(
+            tasks, shares(sizes, config.batch_size, config.temperature), strict=True
+        )
     ]
-    batches = joint_batches(loaders, config.seed)
+    batches = joint_batches(loaders)
 
     log = MetricsLog(out)
     budget = Budget(config.num_steps, config.minutes)

@@ -1,5 +1,3 @@
-from typing import Optional, Union
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -87,8 +85,8 @@ class RelationalAttention(MessagePassing):
     def forward(
         self,
         x: Tensor,
-        edge_index: Union[Tensor, DenseMask],
-        batch: Optional[Tensor] = None,
+        edge_index: Tensor | DenseMask,
+        batch: Tensor | None = None,
     ) -> Tensor:
         r"""Attends over the given mask.
 
@@ -180,9 +178,7 @@ class RelationalAttention(MessagePassing):
             for src in self._project(x).chunk(3, dim=1)
         )
         size = (x.size(0), x.size(0))
-        out = self.propagate(
-            edge_index, query=query, key=key, value=value, size=size
-        )
+        out = self.propagate(edge_index, query=query, key=key, value=value, size=size)
         return out.flatten(1)  # [N, C]
 
     def message(
@@ -191,7 +187,7 @@ class RelationalAttention(MessagePassing):
         key_j: Tensor,
         value_j: Tensor,
         index: Tensor,
-        size_i: Optional[int],
+        size_i: Optional[int],  # noqa: UP045 (PyG cannot read unions written with |)
     ) -> Tensor:
         r"""Values weighted by the softmax over the keys of each query."""
         logits = (query_i * key_j).sum(dim=-1) / self.head_channels**0.5  # [E, H]

@@ -1,5 +1,5 @@
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional, Union
+from typing import Any
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -13,7 +13,7 @@ from torch_geometric_rfm.nn.dense_mask import DenseMask
 from torch_geometric_rfm.nn.encoder import CellEncoder
 from torch_geometric_rfm.nn.relational_block import RelationalBlock
 
-Masks = Mapping[str, Union[Tensor, DenseMask]]
+Masks = Mapping[str, Tensor | DenseMask]
 
 
 class RelationalTransformer(
@@ -104,14 +104,14 @@ class RelationalTransformer(
             **overrides (optional): Arguments of
                 :class:`RelationalTransformer` to change.
         """
-        config: dict[str, Any] = dict(
-            channels=128,
-            num_layers=2,
-            heads=4,
-            ff_channels=256,
-            relative_time=True,
-            zero_init=True,
-        )
+        config: dict[str, Any] = {
+            'channels': 128,
+            'num_layers': 2,
+            'heads': 4,
+            'ff_channels': 256,
+            'relative_time': True,
+            'zero_init': True,
+        }
         return cls(**(config | overrides))
 
     @classmethod
@@ -126,31 +126,44 @@ class RelationalTransformer(
             **overrides (optional): Arguments of
                 :class:`RelationalTransformer` to change.
         """
-        config: dict[str, Any] = dict(
-            channels=256, num_layers=12, heads=8, ff_channels=1024, rms_eps=2**-7
-        )
+        config: dict[str, Any] = {
+            'channels': 256,
+            'num_layers': 12,
+            'heads': 8,
+            'ff_channels': 1024,
+            'rms_eps': 2**-7,
+        }
         return cls(**(config | overrides))
 
     @property
     def config(self) -> dict[str, Any]:
         r"""The arguments that rebuild this model (without its weights)."""
-        names = ('channels', 'num_layers', 'heads', 'ff_channels', 'text_channels')
-        names += ('attentions', 'rms_eps', 'relative_time', 'zero_init')
-        return {name: getattr(self, name) for name in names}
+        return {
+            'channels': self.channels,
+            'num_layers': self.num_layers,
+            'heads': self.heads,
+            'ff_channels': self.ff_channels,
+            'text_channels': self.text_channels,
+            'attentions': self.attentions,
+            'rms_eps': self.rms_eps,
+            'relative_time': self.relative_time,
+            'zero_init': self.zero_init,
+        }
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         self.encoder.reset_parameters()
         for block in self.blocks:
-            block.reset_parameters()
+            if isinstance(block, RelationalBlock):
+                block.reset_parameters()
         self.norm.reset_parameters()
         self.decoder.reset_parameters(zero=self.zero_init)
 
     def encode(
         self,
         cells: CellData,
-        masks: Optional[Masks] = None,
-        subset: Optional[Tensor] = None,
+        masks: Masks | None = None,
+        subset: Tensor | None = None,
     ) -> Tensor:
         r"""Embeds each cell in view of its context.
 
@@ -176,7 +189,7 @@ class RelationalTransformer(
     def forward(
         self,
         cells: CellData,
-        masks: Optional[Masks] = None,
+        masks: Masks | None = None,
         hidden_only: bool = False,
     ) -> Tensor:
         r"""Predicts the value of each cell.

@@ -1,0 +1,34 @@
+import torch
+
+from torch_geometric_rfm.nn import CellDecoder
+from torch_geometric_rfm.testing import random_cells
+
+
+def test_cell_decoder():
+    decoder = CellDecoder(16, 8)
+    assert str(decoder) == 'CellDecoder(16, text_channels=8)'
+    cells = random_cells(num_cells=40)
+    assert cells.cell_type.unique().numel() == 6
+    x = torch.randn(40, 16)
+
+    out = decoder(x, cells)
+    assert out.size() == (40,)
+    names = ['number', 'boolean', 'datetime']
+    for i, kind in enumerate(cells.cell_type.tolist()):
+        if kind < 3:
+            expected = decoder.lins[names[kind]](x[i])[0]
+            assert torch.allclose(out[i], expected, atol=1e-6)
+        else:
+            assert out[i] == 0
+
+    subset = torch.tensor([30, 0, 7])
+    assert torch.allclose(decoder(x[subset], cells, subset), out[subset], atol=1e-6)
+    assert torch.equal(decoder.decode_text(x[:2]), decoder.lins['text'](x[:2]))
+
+
+def test_reset_parameters():
+    decoder = CellDecoder(16, 8)
+    decoder.reset_parameters(zero=True)
+    assert not any(param.any() for param in decoder.parameters())
+    decoder.reset_parameters()
+    assert all(param.all() for param in decoder.parameters())

@@ -1,0 +1,117 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from torch_geometric_rfm.data.cell_data import UNDATED
+from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.nn import CellEncoder
+from torch_geometric_rfm.testing import random_cells
+
+NAMES = ['number', 'boolean', 'datetime', 'text', 'text', 'text']
+
+
+def rms_norm(x, norm):
+    return x / (x.square().mean(-1, keepdim=True) + norm.eps).sqrt() * norm.weight
+
+
+def randomise(module):
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for param in module.parameters():
+            param.copy_(torch.randn(param.shape, generator=generator) / 2)
+    return module
+
+
+def age_of(cells, row):
+    members = (cells.row == row).nonzero().view(-1).tolist()
+    gives_date_away = any(cells.mask[i] and cells.cell_type[i] == 2 for i in members)
+    if gives_date_away or int(cells.row_time[row]) == UNDATED:
+        return 0.0
+    seed_time = int(cells.seed_time[cells.batch_or_zeros[members[0]]])
+    days = (int(cells.row_time[row]) - seed_time) / 86_400
+    return float(np.float32(math.copysign(math.log1p(abs(days)), days)))
+
+
+def cell_by_cell(encoder, cells):
+    out = []
+    for i in range(cells.value.numel()):
+        phrase = cells.column_embedding[cells.column[i]].double()
+        x = rms_norm(encoder.lins['column'](phrase), encoder.norms['column'])
+        kind = int(cells.cell_type[i])
+        name = NAMES[kind]
+        if cells.mask[i]:
+            x = x + encoder.mask_embedding[min(kind, 3)]
+        else:
+            value = [cells.value[i]]
+            if name == 'datetime' and encoder.relative_time:
+                value.append(cells.relative_time[i])
+            value = torch.stack(value).double()
+            if name == 'text':
+                value = cells.text_embedding[cells.text_index[i]].double()
+            x = x + rms_norm(encoder.lins[name](value), encoder.norms[name])
+        if encoder.relative_time:
+            age = torch.tensor([age_of(cells, int(cells.row[i]))]).double()
+            x = x + rms_norm(encoder.lins['age'](age), encoder.norms['age'])
+        out.append(x)
+    return torch.stack(out)
+
+
+@pytest.mark.parametrize('relative_time', [False, True])
+def test_cell_encoder(relative_time):
+    encoder = CellEncoder(16, 8, rms_eps=2**-7, relative_time=relative_time)
+    assert str(encoder) == 'CellEncoder(16, text_channels=8)'
+    randomise(encoder.double())
+    cells = random_cells(num_contexts=2, num_cells=[40, 30])
+    cells.mask[::4] = True
+    cells.text_index[cells.mask] = -1
+    hidden = cells.cell_type[cells.mask].unique()
+    assert hidden.numel() == cells.cell_type[~cells.mask].unique().numel() == 6
+
+    out = encoder(cells)
+    assert torch.allclose(out, cell_by_cell(encoder, cells), atol=1e-12)
+    out.square().sum().backward()
+    assert all(param.grad.any() for param in encoder.parameters())
+
+
+def test_hidden_values_do_not_matter():
+    encoder = CellEncoder(16, 8, relative_time=True)
+    cells = random_cells(num_cells=40)
+    cells.mask[::2] = True
+    expected = encoder(cells)
+    cells.value[cells.mask] = 7.0
+    cells.relative_time[cells.mask] = 7.0
+    cells.text_index[cells.mask] = 1_000
+    assert torch.equal(encoder(cells), expected)
+
+
+def test_without_strings():
+    cells = random_cells(num_cells=10, num_columns=3)
+    cells.text_embedding = cells.text_embedding[:0]
+    assert CellEncoder(16, 8)(cells).isfinite().all()
+
+
+def test_reset_parameters():
+    encoder = CellEncoder(16, 8)
+    with torch.no_grad():
+        for param in encoder.parameters():
+            param.fill_(7.0)
+    encoder.reset_parameters()
+    assert not any((param == 7.0).any() for param in encoder.parameters())
+
+
+def test_bad_cells():
+    encoder = CellEncoder(16, 9)
+    cells = random_cells(text_channels=8)
+    with pytest.raises(ValueError, match="'column_embedding' must have 9 .*got 8"):
+        encoder(cells)
+    cells.column_embedding = torch.zeros(12, 9)
+    with pytest.raises(ValueError, match="'text_embedding' must have 9 .*got 8"):
+        encoder(cells)
+
+    cells = random_cells(label_type=CellType.TEXT)
+    cells.mask[0] = False
+    cells.text_index[0] = -1
+    with pytest.raises(ValueError, match="'text_index' must not be negative"):
+        CellEncoder(16, 8)(cells)

@@ -1,0 +1,150 @@
+r"""Baselines made of labels alone, each a function of a task store and its rows.
+
+Own labels of an entity count for a row that sees up to :math:`u` if they are of
+a time before :math:`u` and known by then: :math:`t < u` and
+:math:`t + \text{horizon} \le u`. The label of the row itself never counts. Where
+an entity has none, the best constant stands in: the mean of the train labels of
+a binary task, their median for regression, which is scored by absolute error.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torch_geometric_rfm.data import CellType, Task, TaskStore
+
+Rows = NDArray[np.int64]
+Baseline = Callable[[TaskStore, Rows, Rows], NDArray[np.float64]]
+
+
+def global_mean(store: TaskStore, rows: Rows, until: Rows) -> NDArray[np.float64]:
+    r"""The mean of the train labels, for every row.
+
+    Args:
+        store (TaskStore): The task.
+        rows: :obj:`[n]` rows of the task table.
+        until: :obj:`[n]` up to when each sees, in unix seconds.
+
+    Returns:
+        :obj:`[n]` predictions.
+    """
+    return np.full(len(rows), np.nanmean(_train_labels(store)))
+
+
+def global_median(store: TaskStore, rows: Rows, until: Rows) -> NDArray[np.float64]:
+    r"""The median of the train labels, for every row: what has the least absolute
+    error among constants. See :func:`global_mean` for the arguments.
+    """
+    return np.full(len(rows), np.nanmedian(_train_labels(store)))
+
+
+def entity_mean(store: TaskStore, rows: Rows, until: Rows) -> NDArray[np.float64]:
+    r"""The mean of all labels of the entity, of any split, that are known by then.
+    See :func:`global_mean` for the arguments.
+    """
+    own = store.arrays.own_row
+    start, end = _known_range(store, own, rows, until)
+    return _range_mean(store, own, start, end)
+
+
+def entity_mean_train(store: TaskStore, rows: Rows, until: Rows) -> NDArray[np.float64]:
+    r"""The mean of the train labels of the entity that are known by then. See
+    :func:`global_mean` for the arguments.
+    """
+    own = store.arrays.own_row
+    own = own[store.split[own] == 'train']
+    start, end = _known_range(store, own, rows, until)
+    return _range_mean(store, own, start, end)
+
+
+def last_labels(store: TaskStore, rows: Rows, until: Rows) -> NDArray[np.float64]:
+    r"""The mean of the last three labels of the entity that are known by then. See
+    :func:`global_mean` for the arguments.
+    """
+    own = store.arrays.own_row
+    start, end = _known_range(store, own, rows, until)
+    return _range_mean(store, own, np.maximum(start, end - 3), end)
+
+
+def baselines_of(task: Task) -> dict[str, Baseline]:
+    r"""The baselines of a task by name, the simplest first.
+
+    Args:
+        task (Task): The task; only regression has a median.
+    """
+    baselines: list[Baseline] = [global_mean]
+    if task.cell_type != CellType.BOOLEAN:
+        baselines.append(global_median)
+    baselines += [entity_mean_train, entity_mean, last_labels]
+    return {baseline.__name__: baseline for baseline in baselines}
+
+
+def evaluate_baselines(
+    task_store: TaskStore, split: str, protocol: str = 'rolling'
+) -> dict[str, dict[str, float]]:
+    r"""Scores the baselines on all rows of a split, the very rows a model is
+    scored on.
+
+    Args:
+        task_store (TaskStore): The task over its database.
+        split (str): The split.
+        protocol (str): :obj:`"rolling"` or :obj:`"frozen"`, see
+            :meth:`~torch_geometric_rfm.data.TaskStore.visible_until`.
+            (default: :obj:`"rolling"`)
+
+    Returns:
+        For each baseline the metrics of the task.
+
+    Raises:
+        ValueError: If the split has no rows or lacks labels.
+
+    Example:
+        >>> from torch_geometric_rfm.testing import toy_task_store
+        >>> list(evaluate_baselines(toy_task_store(), 'test'))
+        ['global_mean', 'entity_mean_train', 'entity_mean', 'last_labels']
+    """
+    rows = task_store.rows_of_split(split)
+    until = task_store.visible_until(rows, protocol)
+    task = task_store.task
+    return {
+        name: task.evaluate(baseline(task_store, rows, until), split)
+        for name, baseline in baselines_of(task).items()
+    }
+
+
+def _labels(store: TaskStore) -> NDArray[np.float64]:
+    return store.task.frame['label'].to_numpy(dtype=np.float64)
+
+
+def _train_labels(store: TaskStore) -> NDArray[np.float64]:
+    return _labels(store)[store.split == 'train']
+
+
+def _known_range(
+    store: TaskStore, own: Rows, rows: Rows, until: Rows
+) -> tuple[Rows, Rows]:
+    # `own` lists labelled rows by entity and time, so that what is known of an
+    # entity is a range: one binary search on (entity, rank of time) finds its end.
+    arrays = store.arrays
+    times = np.unique(arrays.time[own])
+    entity = arrays.entity - arrays.first_entity
+    # A time that counts is at most `last`: before `until`, and known by then.
+    last = until - max(1, arrays.horizon)
+    base = entity[rows] * (times.size + 1)
+    rank = np.searchsorted(times, last, side='right')
+    own_rank = np.searchsorted(times, arrays.time[own]) + 1
+    key = entity[own] * (times.size + 1) + own_rank
+    start = np.searchsorted(key, base, side='right')
+    return start, np.searchsorted(key, base + rank, side='right')
+
+
+def _range_mean(
+    store: TaskStore, own: Rows, start: Rows, end: Rows
+) -> NDArray[np.float64]:
+    boolean = store.task.cell_type == CellType.BOOLEAN
+    train = _train_labels(store)
+    best = float(np.nanmean(train) if boolean else np.nanmedian(train))
+    # Prefix sums of centred labels stay small; where nothing is known they add 0.
+    prefix = np.concatenate([[0.0], np.cumsum(_labels(store)[own] - best)])
+    return best + (prefix[end] - prefix[start]) / np.maximum(end - start, 1)
