@@ -86,7 +86,9 @@ def main() -> None:
     if args.quick:
         args.text_encoder = 'hashing'
     if args.only:
-        print(json.dumps(run(args.folder / args.only, args.contexts, args.text_encoder)))
+        print(
+            json.dumps(run(args.folder / args.only, args.contexts, args.text_encoder))
+        )
         return
     databases = sorted(p.parent.name for p in args.folder.glob('*/manifest.yaml'))
     lines = []

@@ -60,9 +60,9 @@ def main() -> None:
     figures = evaluate_task(predictor, store, args.db, 'test', 'rolling')
     print_evaluation(figures, console)
     console.print(
-        'AUROC: 0.5 is guessing, 1 is perfect. Each row saw its database up to its own '
-        'time,\nand so did the baselines: entity mean is the mean of all earlier labels '
-        'of a driver.'
+        'AUROC: 0.5 is guessing, 1 is perfect. Each row saw the database up to its '
+        'own time,\nand so did the baselines: entity mean is the mean of all earlier '
+        'labels of a driver.'
     )
 
     # Predictions and pictures:
@@ -74,9 +74,10 @@ def main() -> None:
         store, input_nodes='test', batch_size=1, **predictor.sampling
     )
     plot_attention_masks(next(iter(loader)), path=args.out / 'context_masks.png')
-    console.print(f'Look into {args.out}/: ' + ', '.join(
-        sorted(path.name for path in args.out.iterdir())
-    ))
+    console.print(
+        f'Look into {args.out}/: '
+        + ', '.join(sorted(path.name for path in args.out.iterdir()))
+    )
 
 
 if __name__ == '__main__':

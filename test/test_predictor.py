@@ -15,9 +15,7 @@ def trained(tmp_path_factory):
     db = toy_database()
     out = tmp_path_factory.mktemp('runs') / 'toy'
     predictor = RelationalPredictor(text_encoder='hashing', **SAMPLING)
-    predictor.fit(
-        db, toy_task(db), out, minutes=None, num_steps=3, show_progress=False
-    )
+    predictor.fit(db, toy_task(db), out, minutes=None, num_steps=3, show_progress=False)
     return db, predictor, out
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from relbench.base import Database
 
 SAMPLING = {
-    'num_cells': 256,
+    'num_cells': 128,
     'num_neighbors': 8,
     'temporal_strategy': 'last',
     'own_labels': 0.15,

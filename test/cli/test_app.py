@@ -114,7 +114,7 @@ def test_predict_entities(trained, tmp_path):
     ('args', 'words'),
     [
         (['evaluate', REL_F1, 'driver-wins', '--model', 'RUN'], 'driver-top3'),
-        (['evaluate', REL_F1, 'driver-top3', '--model', '/nowhere/at/all'], 'no folder'),
+        (['evaluate', REL_F1, 'driver-top3', '--model', '/no/where/x'], 'no folder'),
         (['inspect', '/nowhere'], 'nowhere'),
         (['finetune', REL_F1, 'driver-top3', '--out', 'NEW'], '--from-scratch'),
         (

@@ -49,9 +49,7 @@ def drawn(cells):
     for first, last in zip(starts[:-1], starts[1:]):
         table = cells.row_table[first + 1 : last].tolist()
         index = cells.row_index[first + 1 : last].tolist()
-        out.append(
-            tuple((cells.table_names[t], i) for t, i in zip(table, index))
-        )
+        out.append(tuple((cells.table_names[t], i) for t, i in zip(table, index)))
     return out
 
 
@@ -60,9 +58,7 @@ def eager_probabilities(sizes, limit, num_drawn):
     children without replacement, and all that were drawn are then shuffled.
     """
     slots = [
-        (group, i)
-        for group, size in sizes.items()
-        for i in range(min(size, limit))
+        (group, i) for group, size in sizes.items() for i in range(min(size, limit))
     ]
     out = Counter()
     orders = list(permutations(slots, num_drawn))
@@ -113,7 +109,9 @@ def test_lazy_draws_have_the_frequencies_of_eager_ones(over):
     # The test has power: a draw with replacement would be far off.
     skewed = sum(
         (counts[key] - num_draws * p) ** 2 / (num_draws * p)
-        for key, p in zip(expected, np.linspace(0.5, 1.5, len(expected)) / len(expected))
+        for key, p in zip(
+            expected, np.linspace(0.5, 1.5, len(expected)) / len(expected)
+        )
     )
     assert skewed > freedom + 10 * (2 * freedom) ** 0.5
 
@@ -133,7 +131,11 @@ def test_uniform_draws_differ_between_inputs_epochs_and_seeds():
 def test_last_draws_the_latest_known_children_of_each_key_in_turn():
     times = [5, 9, 1, 7, 3, 30]
     store = store_of(
-        {'hub': hub(), 'a': child_table(6, times=times), 'b': child_table(2, times=[2, 8])}
+        {
+            'hub': hub(),
+            'a': child_table(6, times=times),
+            'b': child_table(2, times=[2, 8]),
+        }
     )
     sampler = ContextSampler(store, num_cells=100, num_neighbors=3)
     (rows,) = drawn(sample(sampler, [0], 10 * DAY))
@@ -149,7 +151,9 @@ def test_last_draws_the_latest_known_children_of_each_key_in_turn():
 
 def test_children_lie_in_time_order():
     rng = np.random.default_rng(0)
-    table = child_table(50, times=rng.integers(0, 20, 50), parents=rng.integers(0, 4, 50))
+    table = child_table(
+        50, times=rng.integers(0, 20, 50), parents=rng.integers(0, 4, 50)
+    )
     arrays = store_of({'hub': hub(4), 'a': table}).arrays
     for parent in range(4):
         first, last = arrays.child_ptr[parent : parent + 2]
@@ -216,9 +220,7 @@ def test_label_shares():
         )
         own = entity == store.arrays.entity[rows][context[table].numpy() - 1]
         per_context = np.bincount(context[table].numpy() - 1, own, len(rows))
-        return per_context, np.bincount(
-            context[table].numpy() - 1, ~own, len(rows)
-        )
+        return per_context, np.bincount(context[table].numpy() - 1, ~own, len(rows))
 
     own, others = num_labels(own_labels=0.0, other_labels=0.5)
     assert (others == 10).all()

@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -21,22 +21,26 @@ app = typer.Typer(
 )
 console = Console()
 
-Database = Annotated[str, typer.Argument(metavar='DB', help='RelBench folder or Hub id')]
+Database = Annotated[
+    str, typer.Argument(metavar='DB', help='RelBench folder or Hub id')
+]
 TaskName = Annotated[str, typer.Argument(metavar='TASK', help='a task of the database')]
 Json = Annotated[
-    Optional[Path], typer.Option('--json', help='also write the figures to this file')
+    Path | None, typer.Option('--json', help='also write the figures to this file')
 ]
 Protocol = Annotated[
     str,
-    typer.Option(help='rolling: each row sees up to its own time; frozen: to the cutoff'),
+    typer.Option(
+        help='rolling: each row sees up to its own time; frozen: to the cutoff'
+    ),
 ]
 Horizon = Annotated[
-    Optional[str],
+    str | None,
     typer.Option(help="when labels become known, for external tasks ('45 days')"),
 ]
 Encoder = Annotated[
-    Optional[str],
-    typer.Option(help="text encoder: minilm, hashing, or a sentence-transformers name"),
+    str | None,
+    typer.Option(help='text encoder: minilm, hashing, or a sentence-transformers name'),
 ]
 
 
@@ -87,10 +91,10 @@ def finetune(
         bool, typer.Option('--from-scratch', help='start from random weights')
     ] = False,
     model: Annotated[
-        Optional[Path], typer.Option(help='start from this checkpoint')
+        Path | None, typer.Option(help='start from this checkpoint')
     ] = None,
     jointly: Annotated[
-        Optional[list[str]],
+        list[str] | None,
         typer.Option('--with', help='train a further task jointly (repeatable)'),
     ] = None,
     minutes: Annotated[float, typer.Option(help='time to train')] = 5.0,
@@ -110,7 +114,7 @@ def finetune(
         if from_scratch == (model is not None):
             raise ValueError('say either --from-scratch or --model DIR')
         check_folder(out)
-        sampling = {'num_cells': num_cells} if num_cells else {}
+        sampling: dict[str, Any] = {'num_cells': num_cells} if num_cells else {}
         if model is not None:
             predictor = RelationalPredictor.from_pretrained(model, text_encoder)
             predictor.sampling.update(sampling)
@@ -151,13 +155,15 @@ def predict(
     db: Database,
     task: TaskName,
     model: Annotated[Path, typer.Option(help='a checkpoint')],
-    out: Annotated[Path, typer.Option(help='file for the predictions (.parquet, .csv)')],
-    split: Annotated[Optional[str], typer.Option(help='a split of the task')] = None,
+    out: Annotated[
+        Path, typer.Option(help='file for the predictions (.parquet, .csv)')
+    ],
+    split: Annotated[str | None, typer.Option(help='a split of the task')] = None,
     entities: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option(help='file with a column of primary keys (.parquet, .csv)'),
     ] = None,
-    time: Annotated[Optional[str], typer.Option(help='when they are asked about')] = None,
+    time: Annotated[str | None, typer.Option(help='when they are asked about')] = None,
     protocol: Protocol = 'rolling',
     text_encoder: Encoder = None,
     horizon: Horizon = None,

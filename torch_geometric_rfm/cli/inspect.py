@@ -1,11 +1,20 @@
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from torch_geometric_rfm.data.summary import NEEDS_HORIZON
+from torch_geometric_rfm.data.task import SPLITS
+
+_WORDS = {'0 days': 'at once', '1 days': '1 day'}
+_PLURAL = {
+    'dangling key': 'dangling keys',
+    'date out of range': 'dates out of range',
+    'missing time': 'missing times',
+}
 
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
@@ -37,11 +46,19 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
 
 
 def _grid(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
-    table = Table(title=title, title_justify='left', title_style='bold', expand=False)
+    grid = Table(
+        title=title,
+        title_justify='left',
+        title_style='bold',
+        caption_justify='left',
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     for column in columns:
-        table.add_column(column, justify='right' if column in right else 'left')
-    table.columns[0].no_wrap = True
-    return table
+        justify: Any = 'right' if column in right else 'left'
+        grid.add_column(column, justify=justify, overflow='fold')
+    grid.columns[0].no_wrap = True
+    return grid
 
 
 def _tables(tables: list[dict[str, Any]]) -> Table:
@@ -49,74 +66,72 @@ def _tables(tables: list[dict[str, Any]]) -> Table:
         'Tables',
         'table',
         'rows',
-        'primary key',
-        'time column, from, to',
-        'foreign keys → parent',
-        right=('rows',),
+        'columns',
+        'time column',
+        'from',
+        'to',
+        right=('rows', 'columns'),
     )
     for table in tables:
-        span = table['time_span']
-        dates = f'\n{span[0][:10]}, {span[1][:10]}' if span else ''
-        keys = [f'{key["column"]} → {key["parent"]}' for key in table['foreign_keys']]
+        span = table['time_span'] or ('', '')
         grid.add_row(
             escape(table['name']),
             f'{table["rows"]:,}',
-            escape(table['primary_key'] or '-'),
-            escape((table['time_column'] or '-') + dates),
-            escape('\n'.join(keys) or '-'),
+            f'{len(table["columns"]):,}',
+            escape(table['time_column'] or '-'),
+            span[0][:10],
+            span[1][:10],
         )
     return grid
 
 
 def _columns(tables: list[dict[str, Any]]) -> Table:
-    grid = _grid(
-        'Columns',
-        'table',
-        'column',
-        'type',
-        'missing',
-        'unique strings',
-        'anomalies',
-        right=('missing', 'unique strings'),
-    )
+    names = ['column', 'type', 'missing', 'unique strings', 'anomalies']
+    grid = _grid('Columns', *names, right=('missing', 'unique strings'))
     for table in tables:
         if grid.row_count:
-            grid.add_section()
-        name = table['name']
+            grid.add_row()
+        grid.add_row(f'[bold]{escape(table["name"])}[/]')
+        if table['primary_key'] is not None:
+            grid.add_row(f'  {escape(table["primary_key"])}', 'primary key')
         for key in table['foreign_keys']:
-            if key['anomalies']:
-                odd = _anomalies(key['anomalies'])
-                grid.add_row(escape(name), escape(key['column']), 'key', '', '', odd)
-                name = ''
+            grid.add_row(*_key_line(key, table['rows']))
         for column in table['columns']:
-            strings = column['unique_strings']
-            grid.add_row(
-                escape(name),
-                escape(column['name']),
-                column['type'],
-                _share(column['null_share']),
-                '' if strings is None else f'{strings:,}',
-                _anomalies(column['anomalies']),
-            )
-            name = ''
-        if name:
-            grid.add_row(escape(name), '-')
+            grid.add_row(*_column_line(column))
+    if not any(grid.columns[-1].cells):
+        grid.columns.pop()
+        grid.caption = (
+            'no infinite numbers, dates out of range, missing times or dangling keys'
+        )
     return grid
 
 
+def _key_line(key: dict[str, Any], rows: int) -> list[str]:
+    missing = _share(key['anomalies'].get('null key', 0) / max(1, rows))
+    link = f'key → {key["parent"]}'
+    odd = _anomalies(key['anomalies'])
+    return [f'  {escape(key["column"])}', escape(link), missing, '', odd]
+
+
+def _column_line(column: dict[str, Any]) -> list[str]:
+    strings = column['unique_strings']
+    return [
+        f'  {escape(column["name"])}',
+        column['type'],
+        _share(column['null_share']),
+        '' if strings is None else f'{strings:,}',
+        _anomalies(column['anomalies']),
+    ]
+
+
 def _anomalies(counts: dict[str, int]) -> str:
-    # Nulls stand in a column of their own.
-    return ', '.join(
-        f'{count:,} {_plural(kind, count)}'
+    # What is null stands in a column of its own.
+    words = [
+        f'{count:,} {kind if count == 1 else _PLURAL.get(kind, kind)}'
         for kind, count in counts.items()
-        if kind != 'null'
-    )
-
-
-def _plural(kind: str, count: int) -> str:
-    if kind in ('infinite', 'missing time') or count == 1:
-        return kind
-    return kind.replace('date ', 'dates ').replace(' key', ' keys')
+        if kind not in ('null', 'null key')
+    ]
+    return ', '.join(words)
 
 
 def _share(share: float) -> str:
@@ -130,23 +145,33 @@ def _tasks(tasks: list[dict[str, Any]]) -> Table:
         'Tasks',
         'task',
         'type',
-        'entity table, target',
-        'train / val / test rows',
-        'label known after',
+        *SPLITS,
+        'known\nafter',
         'ready',
+        right=SPLITS,
     )
+    # Names stand in full, what they mean is folded below them.
+    for column in grid.columns:
+        column.no_wrap = column.header in ('type', *SPLITS)
+    grid.columns[-1].min_width = len('ready')
+    grid.columns[0].min_width = max(len(task['name']) for task in tasks)
     for task in tasks:
-        kinds = [(task['type'] or '').removesuffix('_classification'), task['kind']]
-        target = [task['entity_table'], task['target']]
+        counts = [task['rows'].get(split) for split in SPLITS]
         grid.add_row(
-            escape(task['name']),
-            escape('\n'.join(filter(None, kinds)) or '-'),
-            escape('\n'.join(filter(None, target)) or '-'),
-            ' / '.join(f'{count:,}' for count in task['rows'].values()) or '-',
-            task['horizon'] or '-',
+            f'{escape(task["name"])}\n[dim]{escape(_meaning(task))}[/]',
+            (task['type'] or '-').removesuffix('_classification'),
+            *('-' if count is None else f'{count:,}' for count in counts),
+            _WORDS.get(task['horizon'], task['horizon']) or '-',
             _ready(task),
         )
     return grid
+
+
+def _meaning(task: dict[str, Any]) -> str:
+    if task['type'] is None:
+        return 'cannot be read'
+    kind = f'{task["kind"]}: ' if task['kind'] else ''
+    return f'{kind}{task["target"]} of {task["entity_table"]}'
 
 
 def _ready(task: dict[str, Any]) -> str:

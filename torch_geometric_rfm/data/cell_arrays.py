@@ -42,6 +42,7 @@ def build_cell_arrays(
             types.append(int(raw.cell_type))
             slots.append(len(block))
             scales.append((0.0, 1.0))
+            values: NDArray[Any]
             if kind == KIND_STRING:
                 column = f'{name} of {table.name}'
                 values = vocabulary.add(raw.values, raw.vocabulary, column)

@@ -125,7 +125,7 @@ class CellStore:
             >>> from torch_geometric_rfm.testing import toy_database
             >>> data, col_stats = to_hetero(toy_database())
             >>> CellStore.from_hetero(data, col_stats, text_encoder='hashing')
-            CellStore(tables=3, rows=234, columns=9, fkeys=2, strings=40)
+            CellStore(tables=3, rows=234, columns=10, fkeys=2, strings=76)
         """
         encoder = get_text_encoder(text_encoder)
         seconds = None if cutoff is None else int(pd.Timestamp(cutoff).timestamp())

@@ -52,9 +52,7 @@ def infer_cell_type(series: pd.Series, table: str) -> CellType:
     if all(_ISO_DATE.match(value) for value in sample):
         return CellType.DATETIME
     num_unique = present.nunique()
-    closed = num_unique <= _MAX_CATEGORIES and num_unique <= max(
-        20, 0.1 * len(present)
-    )
+    closed = num_unique <= _MAX_CATEGORIES and num_unique <= max(20, 0.1 * len(present))
     return CellType.CATEGORY if closed else CellType.TEXT
 
 

@@ -24,7 +24,9 @@ def load_dataset(source: Any) -> 'Dataset':
     try:
         import relbench
     except ImportError as error:
-        raise ImportError(f'RelBench is needed to load databases: {_INSTALL}') from error
+        raise ImportError(
+            f'RelBench is needed to load databases: {_INSTALL}'
+        ) from error
     path = Path(source).expanduser()
     if path.exists() and not (path / 'manifest.yaml').exists():
         raise FileNotFoundError(

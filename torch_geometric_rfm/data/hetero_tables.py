@@ -45,12 +45,14 @@ def read_tables(
         store = data[name]
         num_rows = store.num_nodes
         if not num_rows:
-            raise ValueError(f"node type '{name}' has no rows (got num_nodes={num_rows})")
+            raise ValueError(
+                f"node type '{name}' has no rows (got num_nodes={num_rows})"
+            )
         source = db.table_dict[name] if db is not None else None
         frame = source.df if source is not None else None
         time = _read_time(store.get(time_attr), name, num_rows)
         if time is not None and source is not None and source.time_col is not None:
-            time, _ = to_unix_seconds(frame[source.time_col])
+            time, _ = to_unix_seconds(source.df[source.time_col])
         table = RawTable(name, num_rows, time)
         declared = dict(store.get('cell_types') or {})
         declared.update((cell_types or {}).get(name, {}))
@@ -157,9 +159,7 @@ def _read_embedding(feature: Any, name: str, frame: Any, table: str) -> RawColum
     vectors = feature.values if hasattr(feature, 'values') else feature
     vectors = vectors.reshape(vectors.size(0), -1).float()
     unique, codes = torch.unique(vectors, dim=0, return_inverse=True)
-    return RawColumn(
-        CellType.EMBEDDING, codes.numpy().astype(np.int32), unique.numpy()
-    )
+    return RawColumn(CellType.EMBEDDING, codes.numpy().astype(np.int32), unique.numpy())
 
 
 def _read_features(store: Any, table: str) -> dict[str, RawColumn]:
@@ -175,9 +175,7 @@ def _read_features(store: Any, table: str) -> dict[str, RawColumn]:
     return {n: RawColumn(CellType.NUMBER, x[:, i]) for i, n in enumerate(names)}
 
 
-def _read_edges(
-    data: HeteroData, tables: dict[str, RawTable], time_attr: str
-) -> None:
+def _read_edges(data: HeteroData, tables: dict[str, RawTable], time_attr: str) -> None:
     for edge_type in data.edge_types:
         source, relation, target = edge_type
         reverse = (target, relation[4:], source)
@@ -186,7 +184,10 @@ def _read_edges(
         store = data[edge_type]
         child, parent = store.edge_index.cpu().numpy()
         for name, index in ((source, child), (target, parent)):
-            if index.size and not 0 <= index.min() <= index.max() < tables[name].num_rows:
+            if (
+                index.size
+                and not 0 <= index.min() <= index.max() < tables[name].num_rows
+            ):
                 raise ValueError(
                     f"edge_index of {edge_type} points outside node type '{name}' "
                     f'(got {index.max()}, num_nodes={tables[name].num_rows})'

@@ -35,7 +35,7 @@ def primary_key_index(table: 'Table', name: str) -> pd.Index | None:
             f'Drop such rows or give them a key.'
         )
     if not keys.is_unique:
-        value = keys[keys.duplicated()][0]
+        value = keys[keys.duplicated()].tolist()[0]
         raise ValueError(
             f"primary key '{table.pkey_col}' of table '{name}' is not unique (got "
             f'{value!r} more than once). Drop the duplicates or choose another key.'

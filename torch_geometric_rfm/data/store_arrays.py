@@ -75,12 +75,17 @@ def build_key_arrays(
     r"""Parents as one matrix a table, children as one time-sorted CSR a key."""
     dtype = index_type(len(row_time))
     number = {table.name: i for i, table in enumerate(tables)}
-    parents, parent_start, fkey_start, fkey_parent = [], [], [0], []
-    child_ptr, child_row, child_start, child_ptr_start = [], [], [], []
+    parents: list[NDArray[Any]] = []
+    child_ptr: list[NDArray[Any]] = []
+    child_row: list[NDArray[Any]] = []
+    fkey_start, fkey_parent = [0], list[int]()
+    parent_start, child_start, child_ptr_start = list[int](), list[int](), list[int]()
     incoming: list[list[int]] = [[] for _ in tables]
     parent_offset = child_offset = ptr_offset = 0
     for t, table in enumerate(tables):
-        block = np.full((table.num_rows, len(table.parents)), -1, dtype=dtype)
+        block: NDArray[Any] = np.full(
+            (table.num_rows, len(table.parents)), -1, dtype=dtype
+        )
         rows = np.arange(table_start[t], table_start[t + 1])
         for k, (parent, position) in enumerate(table.parents.values()):
             p = number[parent]
@@ -89,7 +94,7 @@ def build_key_arrays(
             child, owner = rows[present], position[present]
             order = np.lexsort((row_time[child], owner))
             counts = np.bincount(owner, minlength=tables[p].num_rows)
-            ptr = np.concatenate([[0], np.cumsum(counts)]).astype(dtype)
+            ptr: NDArray[Any] = np.concatenate([[0], np.cumsum(counts)]).astype(dtype)
             incoming[p].append(len(fkey_parent))
             fkey_parent.append(p)
             child_start.append(child_offset)

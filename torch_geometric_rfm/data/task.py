@@ -85,9 +85,11 @@ class Task:
         frames = []
         for split in SPLITS:
             frame = task.get_table(split, mask_input_cols=False).df
-            label = frame[task.target_col] if task.target_col in frame else np.nan
+            label = frame.get(task.target_col, np.nan)
             columns = {
-                'entity': entity_rows(db, task.entity_table, frame[task.entity_col], name),
+                'entity': entity_rows(
+                    db, task.entity_table, frame[task.entity_col], name
+                ),
                 'time': pd.to_datetime(frame[task.time_col]).to_numpy(),
                 'label': np.asarray(label, dtype=np.float64),
             }
@@ -153,9 +155,7 @@ class Task:
         """
         rows = entity_rows(db, self.entity_table, pd.Series(entities), self.name)
         extra = pd.DataFrame({'entity': rows, 'label': np.nan, 'split': split})
-        extra['time'] = pd.to_datetime(
-            time if np.ndim(time) == 0 else np.asarray(time)
-        )
+        extra['time'] = pd.to_datetime(time if np.ndim(time) == 0 else np.asarray(time))
         if extra['time'].isna().any():
             raise ValueError('time must be given for every entity (got NaT)')
         frame = pd.concat([self.frame, extra], ignore_index=True)
@@ -191,7 +191,9 @@ class Task:
                 f'{int(np.isnan(labels).sum())} missing of {labels.size})'
             )
         if self.cell_type == CellType.BOOLEAN and np.unique(labels).size < 2:
-            raise ValueError(f'{where} has labels of one class alone (got {labels[0]:g})')
+            raise ValueError(
+                f'{where} has labels of one class alone (got {labels[0]:g})'
+            )
         return labels
 
     def evaluate(self, prediction: np.ndarray, split: str) -> dict[str, float]:
@@ -204,9 +206,7 @@ class Task:
         return {name: float(value) for name, value in figures.items()}
 
 
-def entity_rows(
-    db: 'Database', table: str, keys: pd.Series, task: str
-) -> np.ndarray:
+def entity_rows(db: 'Database', table: str, keys: pd.Series, task: str) -> np.ndarray:
     r"""Rows of the entities with given primary keys.
 
     Raises:
@@ -217,7 +217,7 @@ def entity_rows(
         index = pd.RangeIndex(len(db.table_dict[table].df))
     rows = index.get_indexer(pd.Index(keys))
     if (rows < 0).any():
-        unknown = pd.Series(keys).to_numpy()[rows < 0]
+        unknown = pd.Series(keys)[rows < 0].tolist()
         raise ValueError(
             f"task '{task}' names {len(unknown)} entities that table '{table}' lacks "
             f'(first is {unknown[0]!r})'

@@ -115,7 +115,9 @@ class ContextLoader(DataLoader):
         self.transform = transform
         if isinstance(store, TaskStore):
             if input_time is not None:
-                raise ValueError('input_time is the time of the task rows; leave it out')
+                raise ValueError(
+                    'input_time is the time of the task rows; leave it out'
+                )
             self.rows = _task_rows(store, input_nodes)
             self.seed_time = store.arrays.time[self.rows]
             self.visible_until = store.visible_until(self.rows, protocol)

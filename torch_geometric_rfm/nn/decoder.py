@@ -6,7 +6,6 @@ from torch.nn import Linear, ModuleDict
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_type import CellType
 
-
 _SCALARS = ('number', 'boolean', 'datetime')  # in the order of the cell types
 
 

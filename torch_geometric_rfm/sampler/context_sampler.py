@@ -106,9 +106,7 @@ class ContextSampler:
         self.fkey_names = source.fkey_names
         self.column_embedding = source.column_embedding
 
-    def _per_fkey(
-        self, num_neighbors: int | Mapping[str, int]
-    ) -> NDArray[np.int64]:
+    def _per_fkey(self, num_neighbors: int | Mapping[str, int]) -> NDArray[np.int64]:
         names = self.store.fkey_names
         given = num_neighbors if isinstance(num_neighbors, Mapping) else {}
         default = 16 if isinstance(num_neighbors, Mapping) else int(num_neighbors)

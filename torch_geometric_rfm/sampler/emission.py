@@ -168,20 +168,21 @@ def sample_batch(
     r"""Samples a context for each seed.
 
     Args:
-        store, task: :class:`StoreArrays` and :class:`TaskArrays`.
+        store: :class:`StoreArrays`.
+        task: :class:`TaskArrays`.
         limits: :class:`Limits`.
         num_neighbors: :obj:`[fkeys]` children a foreign key, -1 for all.
         work: :class:`Frontier`.
-        seeds: :obj:`[B]` rows of the task table if :obj:`is_task`, of the
-            store otherwise.
-        until, times: :obj:`[B]` how far each may look, and its own time.
+        seeds: :obj:`[B]` rows of the task table, or of the store.
+        is_task: Whether they are rows of the task table.
+        until: :obj:`[B]` up to when each may look.
+        times: :obj:`[B]` its own time.
         keys: :obj:`[B, 3]` seed, epoch and input id of the random streams.
         out: :class:`Output`.
     """
     counts = np.zeros(4, dtype=np.int64)
     state = np.zeros(1, dtype=np.uint64)
     labels = np.empty(limits.num_cells + 1, dtype=np.int64)
-    num_fkeys = len(store.fkey_parent)
     for b in range(len(seeds)):
         seed, seed_time, limit = seeds[b], times[b], until[b]
         row_limit = limit - 1 if limits.strict else limit
@@ -216,16 +217,21 @@ def sample_batch(
                 at -= 1
             label_cells += 2 * num_labels
         expand(
-            store, task.hidden, num_neighbors, limits.uniform, row_limit, work, counts,
-            start, limits.num_cells - label_cells, state,
+            store,
+            task.hidden,
+            num_neighbors,
+            limits.uniform,
+            row_limit,
+            work,
+            counts,
+            start,
+            limits.num_cells - label_cells,
+            state,
         )
         if is_task and counts[2] + label_cells < limits.num_cells:
             # The database had no more to give: further labels of the entity.
             taken = min(own_known, limits.own_label_cells // 2)
-            while (
-                taken < own_known
-                and counts[2] + label_cells + 2 <= limits.num_cells
-            ):
+            while taken < own_known and counts[2] + label_cells + 2 <= limits.num_cells:
                 labels[num_labels] = task.own_row[own_first + own_known - 1 - taken]
                 num_labels += 1
                 taken += 1

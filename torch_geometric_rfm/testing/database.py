@@ -60,7 +60,8 @@ def toy_database(seed: int = 0) -> 'Database':
     order = np.argsort(day, kind='stable')
     customer, day = customer[order], day[order]
     amount = np.round(rng.gamma(2.0, 10.0 + customer % 5, 200), 2)
-    note = [f'note {i % 40}' for i in range(200)]
+    note = np.array([f'note {i % 40}' for i in range(200)], dtype=object)
+    note[rng.random(200) < 0.3] = None
     orders = pd.DataFrame(
         {
             'order_id': np.arange(200),
@@ -69,17 +70,17 @@ def toy_database(seed: int = 0) -> 'Database':
             'amount': amount,
             'gift': rng.random(200) < 0.3,
             'status': rng.choice(['paid', 'returned', 'open'], 200),
-            'note': np.where(rng.random(200) < 0.3, None, np.array(note, dtype=object)),
+            'note': note,
         }
     )
     return Database(
         {
             'shops': Table(shops, {}, pkey_col='shop_id'),
             'customers': Table(
-                customers, {'shop_id': 'shops'}, pkey_col='customer_id', time_col='joined'
+                customers, {'shop_id': 'shops'}, 'customer_id', time_col='joined'
             ),
             'orders': Table(
-                orders, {'customer_id': 'customers'}, pkey_col='order_id', time_col='date'
+                orders, {'customer_id': 'customers'}, 'order_id', time_col='date'
             ),
         }
     )
@@ -96,7 +97,7 @@ def toy_task(db: 'Database | None' = None, kind: str = 'binary') -> Task:
 
     Example:
         >>> toy_task(kind='regression').frame['split'].value_counts().to_dict()
-        {'train': 366, 'val': 120, 'test': 90}
+        {'train': 306, 'val': 120, 'test': 90}
     """
     if kind not in ('binary', 'regression'):
         raise ValueError(f"kind must be 'binary' or 'regression' (got '{kind}')")

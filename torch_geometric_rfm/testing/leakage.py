@@ -127,9 +127,7 @@ class ContextView:
         context = self.context[row]
         return f"row {self.index[row]} of '{table}' in context {context}"
 
-    def report(
-        self, rule: str, bad: NDArray[Any], rows: NDArray[Any]
-    ) -> Iterator[str]:
+    def report(self, rule: str, bad: NDArray[Any], rows: NDArray[Any]) -> Iterator[str]:
         r"""A message for each bad entry, each in one of the rows."""
         for row in rows[bad]:
             yield f'{rule}: {self.where(row)}'
@@ -145,9 +143,7 @@ def _future_rows(view: ContextView, strict: bool) -> Iterator[str]:
             horizon = view.task.horizon.total_seconds()
             known = (time < until) & (time + horizon <= until)
             known &= ~np.isnan(view.label[view.index[rows]])
-            yield from view.report(
-                'unknown label', ~known & ~view.is_seed[rows], rows
-            )
+            yield from view.report('unknown label', ~known & ~view.is_seed[rows], rows)
         else:
             time = view.raw.time(view.table_names[number])[view.index[rows]]
             late = (time >= until) if strict else (time > until)
@@ -218,7 +214,8 @@ def _wrong_seeds(view: ContextView, protocol: str) -> Iterator[str]:
     assert view.task is not None
     rows, task = view.seed_row, view.task
     label_table = len(view.table_names) - 1
-    yield from view.report('seed not of the task', view.table[rows] != label_table, rows)
+    stray = view.table[rows] != label_table
+    yield from view.report('seed not of the task', stray, rows)
     index = view.index[rows]
     until = view.label_time[index].copy()
     yield from view.report('wrong seed time', until != view.seed_time, rows)

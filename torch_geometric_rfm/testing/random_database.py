@@ -27,7 +27,7 @@ def random_database(seed: int = 0, dated: bool = True) -> 'Database':
 
     Example:
         >>> random_database(seed=1)
-        Database(table_0=12, table_1=13, table_2=26)
+        Database(table_0=16, table_1=23, table_2=28)
     """
     from relbench.base import Database, Table
 
@@ -160,13 +160,13 @@ def _feature(size: int, rng: np.random.Generator) -> Any:
     if kind == 1:
         return rng.integers(-5, 5, size)
     if kind == 2:
-        return np.where(gaps, None, (rng.random(size) < 0.5).astype(object))
+        return _with_gaps(rng.random(size) < 0.5, gaps)
     if kind == 3:
         return rng.random(size) < 0.5
     if kind == 4:
         return random_times(size, rng, missing=0.2)
     if kind == 5:
-        return np.where(gaps, None, rng.choice(['red', 'green', 'blue'], size))
+        return _with_gaps(rng.choice(['red', 'green', 'blue'], size), gaps)
     if kind == 6:
         return np.array([f'some text {i}' for i in rng.integers(0, 1000, size)], object)
     if kind == 7:
@@ -176,3 +176,9 @@ def _feature(size: int, rng: np.random.Generator) -> Any:
     if kind == 9:
         return np.where(gaps, np.inf, rng.normal(0.0, 1.0, size))
     return rng.standard_cauchy(size) * 1e6
+
+
+def _with_gaps(values: Any, gaps: Any) -> Any:
+    out = values.astype(object)
+    out[gaps] = None
+    return out

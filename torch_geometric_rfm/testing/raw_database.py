@@ -101,9 +101,7 @@ class RawDatabase:
         def make() -> NDArray[Any]:
             series = self.tables[table].df[column]
             missing = series.isna().to_numpy()
-            values = [
-                None if m else str(v) for v, m in zip(series.tolist(), missing)
-            ]
+            values = [None if m else str(v) for v, m in zip(series.tolist(), missing)]
             return np.array([*values, None], dtype=object)[:-1]
 
         return self._cached(('strings', table, column), make)

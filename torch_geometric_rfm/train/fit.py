@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -114,7 +114,9 @@ def shares(sizes: list[int], batch_size: int, temperature: float) -> list[int]:
         [1, 10]
     """
     weight = np.array(sizes, dtype=np.float64) ** (1 / temperature)
-    return np.maximum(1, np.rint(batch_size * weight / weight.sum())).astype(int).tolist()
+    return (
+        np.maximum(1, np.rint(batch_size * weight / weight.sum())).astype(int).tolist()
+    )
 
 
 def joint_batches(loaders: list[Any]) -> Iterator[CellData]:
@@ -174,7 +176,9 @@ def fit(
 
     # Model and optimizer:
     fabric = Fabric(
-        accelerator=config.accelerator, devices=1, precision=config.precision
+        accelerator=config.accelerator,
+        devices=1,
+        precision=cast(Any, config.precision),
     )
     groups = parameter_groups(model, config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95))
@@ -202,7 +206,8 @@ def fit(
 
     log = MetricsLog(out)
     budget = Budget(config.num_steps, config.minutes)
-    best, best_state, best_metrics, stale = -float('inf'), None, {}, 0
+    best, best_state, stale = -float('inf'), None, 0
+    best_metrics: dict[str, dict[str, float]] = {}
     contexts, train_seconds, interrupted = 0, 0.0, False
     next_eval, eval_seconds, losses = 1 / config.num_evals, 0.0, []
     bar = training_bar(show_progress)
@@ -215,13 +220,13 @@ def fit(
                 for group in optimizer.param_groups:
                     group['lr'] = config.lr * factor
                 cells = next(batches).to(fabric.device)
-                loss = loss_fn(network(cells), cells)
+                loss = loss_fn(network(cells, hidden_only=True), cells)
                 losses.append(loss.item())
                 if not np.isfinite(losses[-1]):
                     raise ValueError(
                         f'the loss is not finite (got {losses[-1]} in step '
-                        f'{budget.step + 1} of {[s.task.name for s in tasks]}). Lower lr '
-                        f'(got {config.lr}).'
+                        f'{budget.step + 1} of {[s.task.name for s in tasks]}). Lower '
+                        f'lr (got {config.lr}).'
                     )
                 fabric.backward(loss)
                 fabric.clip_gradients(

@@ -47,6 +47,7 @@ def predict_rows(
     batches: Iterable[Any] = loader if progress is None else progress(loader)
     for cells in batches:
         seed_cell = cells.ptr[:-1]
-        outputs.append(model(cells.to(device))[seed_cell.to(device)].float().cpu())
+        output = model(cells.to(device), hidden_only=True)
+        outputs.append(output[seed_cell.to(device)].float().cpu())
     model.train(training)
     return store.denormalise(torch.cat(outputs).double().numpy())

@@ -1,0 +1,176 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from torch_geometric_rfm.data import (
+    CellStore,
+    Task,
+    load_database,
+    load_task,
+    to_hetero,
+)
+from torch_geometric_rfm.metrics import baselines_of, evaluate_baselines
+from torch_geometric_rfm.metrics.baselines import entity_mean, last_labels
+from torch_geometric_rfm.testing import toy_database, toy_task, toy_task_store
+
+REL_F1 = Path(__file__).parents[2] / 'examples' / 'data' / 'rel-f1'
+
+
+def brute_force(task, name, row, protocol):
+    r"""One prediction, by looking at every label."""
+    frame = task.frame
+    labels = frame['label'].to_numpy()
+    train = labels[(frame['split'] == 'train').to_numpy()]
+    train = train[~np.isnan(train)]
+    regression = task.cell_type.name == 'NUMBER'
+    if name == 'global_mean':
+        return train.mean()
+    if name == 'global_median':
+        return np.median(train)
+    time, split, entity = (frame[c][row] for c in ('time', 'split', 'entity'))
+    until = min(time, task.cutoffs[split]) if protocol == 'frozen' else time
+    known = []
+    for i in range(len(frame)):
+        if frame['entity'][i] != entity or np.isnan(labels[i]):
+            continue
+        if name == 'entity_mean_train' and frame['split'][i] != 'train':
+            continue
+        then = frame['time'][i]
+        if then < until and then + task.horizon <= until:
+            known.append((then, labels[i]))
+    if not known:
+        return np.median(train) if regression else train.mean()
+    values = [label for _, label in sorted(known, key=lambda pair: pair[0])]
+    return np.mean(values[-3:] if name == 'last_labels' else values)
+
+
+@pytest.mark.parametrize('protocol', ['rolling', 'frozen'])
+@pytest.mark.parametrize('split', ['train', 'val', 'test'])
+@pytest.mark.parametrize('kind', ['binary', 'regression'])
+def test_baselines_agree_with_brute_force(kind, split, protocol):
+    task = toy_task(kind=kind)
+    task.frame.loc[::7, 'label'] = np.nan
+    store = toy_task_store().store.with_task(task)
+    rows = store.rows_of_split(split)[::5]
+    until = store.visible_until(rows, protocol)
+    for name, baseline in baselines_of(task).items():
+        expected = [brute_force(task, name, row, protocol) for row in rows]
+        np.testing.assert_allclose(baseline(store, rows, until), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize('horizon', ['0 days', '30 days', '31 days'])
+def test_a_label_counts_from_its_horizon_on(horizon):
+    frame = pd.DataFrame(
+        {
+            'entity': 0,
+            'time': pd.to_datetime(['2020-01-01', '2020-01-31', '2020-03-01']),
+            'label': [1.0, 2.0, 4.0],
+            'split': ['train', 'train', 'val'],
+        }
+    )
+    task = toy_task(kind='regression')
+    task.frame, task.horizon = frame, pd.Timedelta(horizon)
+    store = toy_task_store().store.with_task(task)
+    rows = np.arange(3)
+    out = entity_mean(store, rows, store.visible_until(rows, 'rolling'))
+    late = horizon == '31 days'
+    assert out.tolist() == [1.5, 1.5 if late else 1.0, 1.0 if late else 1.5]
+
+
+def test_huge_labels_of_one_entity_do_not_spoil_another():
+    task = toy_task(kind='regression')
+    first = task.frame['entity'] == task.frame['entity'].min()
+    task.frame.loc[first, 'label'] = 1e9
+    store = toy_task_store().store.with_task(task)
+    rows = store.rows_of_split('test')[1:4]
+    out = last_labels(store, rows, store.visible_until(rows, 'rolling'))
+    expected = [brute_force(task, 'last_labels', row, 'rolling') for row in rows]
+    np.testing.assert_allclose(out, expected, atol=1e-4)
+
+
+def test_entities_without_labels_get_a_constant():
+    store = toy_task_store(kind='regression')
+    rows = store.rows_of_split('train')[:1]
+    never = np.full(1, np.iinfo(np.int64).min // 2)
+    median = store.task.frame.query("split == 'train'")['label'].median()
+    assert entity_mean(store, rows, never).tolist() == [median]
+
+
+def test_baselines_of_a_task():
+    assert list(baselines_of(toy_task())) == [
+        'global_mean',
+        'entity_mean_train',
+        'entity_mean',
+        'last_labels',
+    ]
+    assert 'global_median' in baselines_of(toy_task(kind='regression'))
+
+
+def test_unknown_split_and_protocol():
+    store = toy_task_store()
+    with pytest.raises(ValueError, match="no rows in split 'dev'"):
+        evaluate_baselines(store, 'dev')
+    with pytest.raises(ValueError, match=r"'frozen' \(got 'melting'\)"):
+        evaluate_baselines(store, 'val', 'melting')
+
+
+@pytest.fixture(scope='module')
+def rel_f1():
+    if not REL_F1.exists():
+        pytest.skip('rel-f1 is not there')
+    db = load_database(str(REL_F1))
+    return db, CellStore.from_hetero(
+        *to_hetero(db), text_encoder='hashing', cache_dir=False
+    )
+
+
+@pytest.mark.parametrize(
+    ('name', 'metric', 'entity', 'last'),
+    [
+        ('driver-dnf', 'roc_auc', 0.781, 0.793),
+        ('driver-top3', 'roc_auc', 0.862, 0.854),
+        ('driver-position', 'nmae', 0.468, 0.387),
+    ],
+)
+def test_rel_f1(rel_f1, name, metric, entity, last):
+    db, store = rel_f1
+    task = Task.from_relbench(load_task(str(REL_F1), name), db)
+    store = store.with_task(task)
+    rolling = evaluate_baselines(store, 'test')
+    assert rolling['entity_mean'][metric] == pytest.approx(entity, abs=5e-4)
+    assert rolling['last_labels'][metric] == pytest.approx(last, abs=5e-4)
+    # Train labels are known in both protocols alike, later ones only in one.
+    frozen = evaluate_baselines(store, 'test', 'frozen')
+    assert frozen['entity_mean_train'] == rolling['entity_mean_train']
+    assert frozen['entity_mean'] != rolling['entity_mean']
+    rows = store.rows_of_split('val')[::9]
+    until = store.visible_until(rows, 'rolling')
+    for baseline in ('entity_mean', 'last_labels'):
+        out = baselines_of(task)[baseline](store, rows, until)
+        expected = [brute_force_own(task, baseline, row) for row in rows]
+        np.testing.assert_allclose(out, expected, atol=1e-9)
+
+
+def brute_force_own(task, name, row):
+    frame = task.frame
+    own = frame[frame['entity'] == frame['entity'][row]].reset_index(drop=True)
+    pad = frame[frame['split'] == 'train'].assign(entity=-1)
+    small = pd.concat([own, pad], ignore_index=True)
+    position = int(np.flatnonzero((own['time'] == frame['time'][row]).to_numpy())[0])
+    narrow = type(task)(**{**task.__dict__, 'frame': small})
+    return brute_force(narrow, name, position, 'rolling')
+
+
+def test_toy_database_is_unchanged_by_baselines():
+    db = toy_database()
+    before = {name: table.df.copy() for name, table in db.table_dict.items()}
+    store = toy_task_store(db=db)
+    labels = store.task.frame.copy()
+    for baseline in baselines_of(store.task).values():
+        rows = store.rows_of_split('val')
+        baseline(store, rows, store.visible_until(rows, 'rolling'))
+    pd.testing.assert_frame_equal(store.task.frame, labels)
+    for name, frame in before.items():
+        pd.testing.assert_frame_equal(db.table_dict[name].df, frame)
