@@ -54,7 +54,9 @@ def test_a_batch_and_its_contexts_give_one_picture():
 def test_table_names_do_not_overlap():
     cells = random_cells(num_cells=200, num_tables=14)
     figure = plot_attention_masks(cells)
-    notes = [text for text in figure.axes[0].texts if text.get_text().startswith('table')]
+    notes = [
+        text for text in figure.axes[0].texts if text.get_text().startswith('table')
+    ]
     places = sorted(text.xyann[1] for text in notes)
     assert len(places) == len(torch.unique(cells.row_table[cells.row]))
     assert min(np.diff(places)) > 0.04

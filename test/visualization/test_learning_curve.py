@@ -15,7 +15,7 @@ def titles(figure):
 def test_panels_best_value_and_gaps(tmp_path):
     path = write(
         tmp_path / 'metrics.csv',
-        'step,seconds,train_loss,val_roc_auc,val_nmae,learning_rate\n'
+        'step,seconds,train_loss,val_roc_auc,val_mae,learning_rate\n'
         '10,5.0,0.7,,0.9,0.001\n'
         '20,9.5,0.6,0.81,,0.002\n'
         '30,14.0,0.5,0.79,0.4,0.001\n',
@@ -24,14 +24,14 @@ def test_panels_best_value_and_gaps(tmp_path):
     assert titles(figure) == [
         'training loss',
         'roc_auc on the val split (higher is better)',
-        'nmae on the val split (lower is better)',
+        'mae on the val split (lower is better)',
     ]
-    loss, auc, nmae = figure.axes
+    loss, auc, mae = figure.axes
     assert loss.lines[0].get_xydata().tolist() == [[10, 0.7], [20, 0.6], [30, 0.5]]
     # What was not measured is left out, not drawn as zero.
     assert auc.lines[0].get_xydata().tolist() == [[20, 0.81], [30, 0.79]]
     assert auc.texts[0].get_text() == 'best 0.8100'
-    assert nmae.texts[0].get_text() == 'best 0.4000'
+    assert mae.texts[0].get_text() == 'best 0.4000'
     assert (tmp_path / 'curve.png').stat().st_size > 0
 
 
@@ -59,7 +59,9 @@ def test_a_metric_that_was_never_measured(tmp_path):
 
 def test_odd_files(tmp_path):
     lacking = write(tmp_path / 'lacking.csv', 'step,loss\n1,2\n')
-    with pytest.raises(ValueError, match=r"lacks the column 'train_loss' \(columns are: "):
+    with pytest.raises(
+        ValueError, match=r"lacks the column 'train_loss' \(columns are: "
+    ):
         plot_learning_curve(lacking)
     empty = write(tmp_path / 'empty.csv', 'step,seconds,train_loss\n')
     with pytest.raises(ValueError, match='has no lines'):

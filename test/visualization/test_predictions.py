@@ -18,7 +18,9 @@ def frame_of(size, binary=True, seed=0):
 
 def test_binary(tmp_path):
     frame = frame_of(500)
-    figure = plot_predictions(frame, 'binary_classification', tmp_path / 'new' / 'p.png')
+    figure = plot_predictions(
+        frame, 'binary_classification', tmp_path / 'new' / 'p.png'
+    )
     area = roc_auc_score(frame['label'], frame['prediction'])
     left, right = figure.axes
     assert left.get_title(loc='left') == f'ROC curve: area {area:.3f}'

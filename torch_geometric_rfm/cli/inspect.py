@@ -191,7 +191,7 @@ def _print_notes(summary: dict[str, Any], console: Console) -> None:
             console.print(f'[yellow]Not ready:[/] {escape(task["problem"])}')
     if any(task['horizon'] == NEEDS_HORIZON for task in summary['tasks']):
         console.print(
-            "[yellow]--horizon[/] says how long after the time of a row its label is "
+            '[yellow]--horizon[/] says how long after the time of a row its label is '
             "known, for example --horizon '45 days'."
         )
     ready = [task['name'] for task in summary['tasks'] if task['trainable']]

@@ -51,13 +51,13 @@ class TrainConfig:
 
     minutes: float | None = 5.0
     num_steps: int | None = None
-    batch_size: int = 32
+    batch_size: int = 16
     temperature: float = 2.0
-    lr: float = 2e-3
+    lr: float = 1.5e-3
     weight_decay: float = 0.1
     warmup: float = 0.05
     clip: float = 1.0
-    huber_delta: float = 1.0
+    huber_delta: float = 0.25
     ema: float = 0.99
     num_evals: int = 12
     max_eval_share: float = 0.15

@@ -30,7 +30,9 @@ _MASKS = (
 )
 
 
-def plot_attention_masks(cells: CellData, context: int = 0, path: Any = None) -> 'Figure':
+def plot_attention_masks(
+    cells: CellData, context: int = 0, path: Any = None
+) -> 'Figure':
     r"""Draws who attends to whom in a context: its four masks side by side.
 
     A line of a picture is a query cell, a point in it a key cell that it
@@ -69,7 +71,7 @@ def plot_attention_masks(cells: CellData, context: int = 0, path: Any = None) ->
     figure.suptitle(
         f'Who attends to whom: one context of {len(row):,} cells in '
         f'{len(np.unique(row)):,} rows of {len(blocks)} tables\n'
-        "Each line is a query cell, each point in it a key cell that it attends to, "
+        'Each line is a query cell, each point in it a key cell that it attends to, '
         "in the colour of the key's table.  ▸ seed row, whose label is hidden",
         x=0.005,
         ha='left',
@@ -148,10 +150,16 @@ def _frame(
             axes.add_patch(_strip(axes, x, y, width, height, color))
     if seed.size:
         middle = (seed.mean() + 0.5) / size
-        style = {'color': INK, 'fontsize': 9, 'annotation_clip': False}
-        for marker, at in (('▸', (-0.06, 1 - middle)), ('▴', (middle, -0.06))):
+        for marker, x, y in (('▸', -0.06, 1 - middle), ('▴', middle, -0.06)):
             axes.annotate(
-                marker, at, xycoords='axes fraction', ha='center', va='center', **style
+                marker,
+                (x, y),
+                xycoords='axes fraction',
+                ha='center',
+                va='center',
+                fontsize=9,
+                color=INK,
+                annotation_clip=False,
             )
     axes.set_xticks([])
     axes.set_yticks([])

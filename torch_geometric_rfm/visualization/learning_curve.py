@@ -67,8 +67,7 @@ def _read_columns(path: Path) -> dict[str, NDArray[np.float64]]:
     if not lines:
         raise ValueError(f"'{path}' has no lines: nothing was measured in this run")
     return {
-        name: np.array([float(line[name] or 'nan') for line in lines])
-        for name in names
+        name: np.array([float(line[name] or 'nan') for line in lines]) for name in names
     }
 
 
@@ -96,7 +95,9 @@ def _mark_best(
     axes: 'Axes', step: NDArray[np.float64], value: NDArray[np.float64], less: bool
 ) -> None:
     best = int(value.argmin() if less else value.argmax())
-    axes.scatter(step[best], value[best], s=80, facecolor='none', edgecolor=INK, zorder=3)
+    axes.scatter(
+        step[best], value[best], s=80, facecolor='none', edgecolor=INK, zorder=3
+    )
     right = step[best] > (step[0] + step[-1]) / 2
     axes.annotate(
         f'best {value[best]:.4f}',

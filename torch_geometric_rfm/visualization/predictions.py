@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 Vector = NDArray[np.float64]
 
 
-def plot_predictions(frame: 'pd.DataFrame', task_type: str, path: Any = None) -> 'Figure':
+def plot_predictions(
+    frame: 'pd.DataFrame', task_type: str, path: Any = None
+) -> 'Figure':
     r"""Draws how good predictions are.
 
     For regression the truth against the prediction, and the error against the
@@ -125,7 +127,12 @@ def _check_binary(label: Vector, prediction: Vector) -> None:
 def _draw_roc(axes: 'Axes', label: Vector, prediction: Vector) -> None:
     fpr, tpr = roc_points(label, prediction)
     area = float(np.sum(np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2))
-    tidy(axes, f'ROC curve: area {area:.3f}', 'false positive rate (false alarms)', 'true positive rate (hits)')
+    tidy(
+        axes,
+        f'ROC curve: area {area:.3f}',
+        'false positive rate (false alarms)',
+        'true positive rate (hits)',
+    )
     _diagonal(axes, 'guessing')
     axes.plot(fpr, tpr, color=BLUE, linewidth=2)
     axes.fill_between(fpr, tpr, color=BLUE, alpha=0.08, linewidth=0)
@@ -173,7 +180,13 @@ def _draw_reliability(axes: 'Axes', label: Vector, prediction: Vector) -> None:
 def _diagonal(axes: 'Axes', name: str) -> None:
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle='--')
     axes.annotate(
-        name, (0.78, 0.73), color=GREY, fontsize=9, rotation=45, ha='center', va='center'
+        name,
+        (0.78, 0.73),
+        color=GREY,
+        fontsize=9,
+        rotation=45,
+        ha='center',
+        va='center',
     )
 
 
