@@ -128,6 +128,9 @@ class Task:
         where = f"task '{self.name}' (column '{self.target_col}')"
         if label.empty:
             raise ValueError(f'{where} has no labels in its train split')
+        if self.frame['time'].isna().any():
+            row = int(np.flatnonzero(self.frame['time'].isna())[0])
+            raise ValueError(f'{where} has no time in row {row}; drop such rows')
         if np.isinf(self.frame['label']).any():
             raise ValueError(f'{where} has infinite labels; drop those rows')
         if self.cell_type == CellType.BOOLEAN:

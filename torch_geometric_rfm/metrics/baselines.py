@@ -3,7 +3,8 @@ r"""Baselines made of labels alone, each a function of a task store and its rows
 Own labels of an entity count for a row that sees up to :math:`u` if they are of
 a time before :math:`u` and known by then: :math:`t < u` and
 :math:`t + \text{horizon} \le u`. The label of the row itself never counts. Where
-an entity has none, the median of the train labels stands in.
+an entity has none, a constant stands in: the share of true train labels in a
+binary task, the median of the train labels in regression.
 """
 
 from collections.abc import Callable
@@ -142,10 +143,11 @@ def _range_mean(
     store: TaskStore, own: Rows, start: Rows, end: Rows
 ) -> NDArray[np.float64]:
     boolean = store.task.cell_type == CellType.BOOLEAN
-    median = float(np.nanmedian(_train_labels(store)))
+    train = _train_labels(store)
+    constant = float(np.nanmean(train) if boolean else np.nanmedian(train))
     # Prefix sums of zeros and ones are exact, so that equal means stay equal and tie
     # in a ranking; those of numbers are kept small.
-    centre = 0.0 if boolean else median
+    centre = 0.0 if boolean else constant
     prefix = np.concatenate([[0.0], np.cumsum(_labels(store)[own] - centre)])
     mean = centre + (prefix[end] - prefix[start]) / np.maximum(end - start, 1)
-    return np.where(end > start, mean, median)
+    return np.where(end > start, mean, constant)

@@ -34,7 +34,8 @@ class TrainConfig:
         warmup (float): Share of the budget in which the rate rises.
         clip (float): Largest norm of the gradient.
         huber_delta (float): See
-            :class:`~torch_geometric_rfm.loss.MaskedCellLoss`.
+            :class:`~torch_geometric_rfm.loss.MaskedCellLoss`. Well below 1, as
+            RelBench scores the absolute error.
         ema (float): Decay of the moving average of the weights that is
             evaluated and kept; 0 keeps the weights themselves.
         num_evals (int): Evaluations on val over the budget.
@@ -61,7 +62,7 @@ class TrainConfig:
     ema: float = 0.99
     num_evals: int = 12
     max_eval_share: float = 0.15
-    patience: int = 6
+    patience: int = 8
     max_val_rows: int = 1000
     protocol: str = 'rolling'
     num_workers: int = 0
