@@ -139,6 +139,7 @@ def test_errors(changes, message):
         ('label', [1.0, 1.0, np.nan], 'has no negative rows in its train split'),
         ('label', [0.0, 2.0, 1.0], r'neither 0 nor 1 \(got 2\)'),
         ('label', [0.0, np.inf, 1.0], 'has infinite labels'),
+        ('timestamp', [pd.NaT] * 3, 'has no time in row 0'),
         ('customer_id', [0, 1, 99], "1 entities that table 'customers' lacks .*is 99"),
     ],
 )
