@@ -10,7 +10,8 @@ from torch_frame import stype
 from torch_frame.data.stats import StatType, compute_col_stats
 
 from torch_geometric_rfm.data import CellStore, to_hetero
-from torch_geometric_rfm.data.frame_time import frame_to_seconds, timestamp_stats
+from torch_geometric_rfm.data.frame_stats import number_stats, timestamp_stats
+from torch_geometric_rfm.data.frame_time import frame_to_seconds
 from torch_geometric_rfm.testing import random_database, toy_database
 
 
@@ -184,6 +185,15 @@ def test_timestamp_stats_are_those_of_frame():
     given = timestamp_stats(seconds[:0])
     assert given[StatType.YEAR_RANGE] == empty[StatType.YEAR_RANGE]
     assert torch.equal(given[StatType.OLDEST_TIME], empty[StatType.OLDEST_TIME])
+
+
+@pytest.mark.parametrize('values', [[1.0, 4.0, 2.5, np.nan, np.inf], [np.nan], []])
+def test_number_stats_are_those_of_frame(values):
+    expected = compute_col_stats(pd.Series(values, dtype=float), stype.numerical)
+    given = number_stats(np.array(values, dtype=float))
+    assert set(given) == set(expected)
+    for key, value in expected.items():
+        assert np.allclose(given[key], value, equal_nan=True)
 
 
 @pytest.mark.parametrize('seed', range(10))

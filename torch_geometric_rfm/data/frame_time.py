@@ -1,13 +1,10 @@
 r"""Unix seconds and Frame's seven calendar fields, both ways."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch_frame.data.stats import StatType
 
 from torch_geometric_rfm.data.raw_table import MISSING_TIME
 
@@ -43,19 +40,3 @@ def frame_to_seconds(fields: Tensor) -> NDArray[np.int64]:
     seconds = (days + day) * 86_400 + hour * 3600 + minute * 60 + second
     seconds[missing] = MISSING_TIME
     return seconds
-
-
-def timestamp_stats(seconds: NDArray[np.int64]) -> dict[StatType, Any]:
-    r"""Frame's statistics of a timestamp column, of its known unix seconds."""
-    # Frame's own function hands read-only arrays to torch, which warns.
-    oldest_first = np.sort(seconds)
-    if oldest_first.size == 0:
-        oldest_first = np.array([MISSING_TIME])
-    middle = oldest_first.size // 2
-    oldest, median, newest = seconds_to_frame(oldest_first[[0, middle, -1]])
-    return {
-        StatType.YEAR_RANGE: [int(oldest[0]), int(newest[0])],
-        StatType.NEWEST_TIME: newest,
-        StatType.OLDEST_TIME: oldest,
-        StatType.MEDIAN_TIME: median,
-    }

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch_frame import TensorFrame, stype
-from torch_frame.data.stats import StatType, compute_col_stats
+from torch_frame.data.stats import StatType
 from torch_geometric.data import HeteroData
 
 from torch_geometric_rfm.data.cell_type import CellType
@@ -13,7 +13,8 @@ from torch_geometric_rfm.data.columns import (
     to_raw_column,
     to_unix_seconds,
 )
-from torch_geometric_rfm.data.frame_time import seconds_to_frame, timestamp_stats
+from torch_geometric_rfm.data.frame_stats import number_stats, timestamp_stats
+from torch_geometric_rfm.data.frame_time import seconds_to_frame
 from torch_geometric_rfm.data.keys import foreign_key_positions, primary_key_index
 from torch_geometric_rfm.data.raw_table import MISSING_TIME, RawColumn
 
@@ -189,7 +190,7 @@ def _to_tensor_frame(
     if not features:  # PyG's loaders and encoders need a column in every table.
         features[stype.numerical] = [torch.ones(counted.size)]
         names[stype.numerical] = ['__const__']
-        stats['__const__'] = compute_col_stats(pd.Series([1.0]), stype.numerical)
+        stats['__const__'] = number_stats(np.ones(1))
     stacked = {key: torch.stack(value, dim=1) for key, value in features.items()}
     return TensorFrame(stacked, names), stats
 
@@ -203,11 +204,7 @@ def _to_frame_column(
         return stype.timestamp, seconds_to_frame(raw.values), timestamp_stats(known)
     if raw.cell_type == CellType.NUMBER:
         feature = torch.from_numpy(raw.values.astype(np.float32))
-        return (
-            stype.numerical,
-            feature,
-            compute_col_stats(pd.Series(known), stype.numerical),
-        )
+        return stype.numerical, feature, number_stats(known)
     if raw.cell_type == CellType.BOOLEAN:
         vocabulary: list[Any] = [False, True]
         codes = np.where(np.isnan(raw.values), -1, raw.values).astype(np.int64)
