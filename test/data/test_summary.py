@@ -199,8 +199,6 @@ def test_a_dataset_may_be_loaded_already(folder):
 
 
 def test_rel_f1():
-    if not REL_F1.exists():
-        pytest.skip('rel-f1 is not there')
     summary = summarize_database(str(REL_F1))
     assert (len(summary['tables']), summary['rows']) == (9, 97606)
     tasks = by_name(summary['tasks'])

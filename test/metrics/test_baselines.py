@@ -140,8 +140,6 @@ def test_unknown_split_and_protocol():
 
 @pytest.fixture(scope='module')
 def rel_f1():
-    if not REL_F1.exists():
-        pytest.skip('rel-f1 is not there')
     db = load_database(str(REL_F1))
     return db, CellStore.from_hetero(
         *to_hetero(db), text_encoder='hashing', cache_dir=False

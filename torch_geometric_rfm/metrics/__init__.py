@@ -9,6 +9,7 @@ from torch_geometric_rfm.metrics.baselines import (
     global_median,
     last_labels,
 )
+from torch_geometric_rfm.metrics.direction import less_is_better
 
 __all__ = [
     'baselines_of',
@@ -18,4 +19,5 @@ __all__ = [
     'global_mean',
     'global_median',
     'last_labels',
+    'less_is_better',
 ]

@@ -11,13 +11,12 @@ from torch_geometric_rfm.data.cell_data import CellData, concatenate
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.loader import ContextLoader
 from torch_geometric_rfm.loss import MaskedCellLoss
+from torch_geometric_rfm.metrics import less_is_better
 from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.train.checkpoint import clone_state
 from torch_geometric_rfm.train.predict import predict_rows
 from torch_geometric_rfm.train.report import MetricsLog, training_bar
 from torch_geometric_rfm.train.schedule import Budget, warmup_cosine
-
-LOWER_IS_BETTER = ('nmae', 'mae', 'rmse')
 
 
 @dataclass
@@ -317,5 +316,5 @@ def _evaluate(
         label = store.task.frame['label'].to_numpy()[rows]
         metrics[store.task.name] = store.task.score(label, prediction)
         name, value = next(iter(metrics[store.task.name].items()))
-        scores.append(-value if name in LOWER_IS_BETTER else value)
+        scores.append(-value if less_is_better(name) else value)
     return metrics, float(np.mean(scores))

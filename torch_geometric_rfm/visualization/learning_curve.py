@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from torch_geometric_rfm.metrics import less_is_better
 from torch_geometric_rfm.visualization.style import (
     BLUE,
     GREY,
@@ -18,8 +19,6 @@ from torch_geometric_rfm.visualization.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_LESS_IS_BETTER = ('mae', 'mse', 'loss')
 
 
 def plot_learning_curve(metrics_csv: Any, path: Any = None) -> 'Figure':
@@ -78,7 +77,7 @@ def _draw(axes: 'Axes', name: str, columns: dict[str, NDArray[np.float64]]) -> N
         tidy(axes, 'training loss', 'step', '')
         axes.plot(step, value, color=BLUE, linewidth=1.8, marker='o', markersize=3)
     else:
-        less = name.endswith(_LESS_IS_BETTER)
+        less = less_is_better(name)
         title = f'{name[4:]} on the val split'
         tidy(axes, f'{title} ({"lower" if less else "higher"} is better)', 'step', '')
         axes.plot(step, value, color=ORANGE, linewidth=1.8, marker='o', markersize=3)
