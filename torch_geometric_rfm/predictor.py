@@ -33,8 +33,9 @@ SAMPLING = {
     'num_cells': 128,
     'num_neighbors': 8,
     'temporal_strategy': 'last',
-    'own_labels': 0.15,
-    'other_labels': 0.0,
+    'own_labels': 0.0,
+    'recent_labels': 0.0,
+    'random_labels': 0.0,
     'strict': False,
 }
 
@@ -58,7 +59,7 @@ class RelationalPredictor:
             (default: :obj:`None`)
         seed (int): Seed of the weights of a new model. (default: :obj:`0`)
         **sampling: Arguments of
-            :class:`~torch_geometric_rfm.sampler.ContextSampler`.
+            :class:`~torch_geometric_rfm.loader.ContextLoader`.
 
     Raises:
         ValueError: If an argument of the sampler is unknown, or the model was

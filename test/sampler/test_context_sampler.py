@@ -8,7 +8,13 @@ import torch
 from relbench.base import Database, Table
 
 from torch_geometric_rfm.data import CellStore, HashingTextEncoder, to_hetero
-from torch_geometric_rfm.sampler import ContextSampler
+from torch_geometric_rfm.sampler import (
+    ContextSampler,
+    LocalNeighborhood,
+    OwnLabels,
+    RandomLabels,
+    RecentLabels,
+)
 from torch_geometric_rfm.testing import toy_task_store
 
 ENCODER = HashingTextEncoder(channels=4)
@@ -34,6 +40,11 @@ def child_table(size, key='hub_id', times=None, parents=None, **columns):
 
 def hub(size=1):
     return Table(pd.DataFrame({'hub_id': np.arange(size)}), {}, pkey_col='hub_id')
+
+
+def local(store, num_cells=256, num_neighbors=16, strategy='last', **kwargs):
+    policies = [LocalNeighborhood(num_neighbors, strategy)]
+    return ContextSampler(store, policies, num_cells, **kwargs)
 
 
 def sample(sampler, rows, until=1000 * DAY, epoch=0):
@@ -88,8 +99,8 @@ def test_lazy_draws_have_the_frequencies_of_eager_ones(over):
             'b': child_table(2),
         }
     )
-    kwargs = {'num_cells': 6, 'num_neighbors': 2, 'temporal_strategy': 'uniform'}
-    sampler = ContextSampler(store, **kwargs)
+    kwargs = {'num_cells': 6, 'num_neighbors': 2, 'strategy': 'uniform'}
+    sampler = local(store, **kwargs)
     num_draws = 20_000
     if over == 'inputs':
         cells = sample(sampler, np.zeros(num_draws, dtype=np.int64), 500 * DAY)
@@ -118,13 +129,13 @@ def test_lazy_draws_have_the_frequencies_of_eager_ones(over):
 
 def test_uniform_draws_differ_between_inputs_epochs_and_seeds():
     store = store_of({'hub': hub(), 'a': child_table(1000)})
-    kwargs = {'num_cells': 10, 'temporal_strategy': 'uniform'}
-    sampler = ContextSampler(store, **kwargs)
+    kwargs = {'num_cells': 10, 'strategy': 'uniform'}
+    sampler = local(store, **kwargs)
     first, second = drawn(sample(sampler, [0, 0]))
     assert first != second
     assert drawn(sample(sampler, [0, 0])) == [first, second]
     assert drawn(sample(sampler, [0], epoch=1)) != [first]
-    other = ContextSampler(store, seed=1, **kwargs)
+    other = local(store, seed=1, **kwargs)
     assert drawn(sample(other, [0])) != [first]
 
 
@@ -137,12 +148,12 @@ def test_last_draws_the_latest_known_children_of_each_key_in_turn():
             'b': child_table(2, times=[2, 8]),
         }
     )
-    sampler = ContextSampler(store, num_cells=100, num_neighbors=3)
+    sampler = local(store, num_cells=100, num_neighbors=3)
     (rows,) = drawn(sample(sampler, [0], 10 * DAY))
     assert rows == (('a', 1), ('b', 1), ('a', 3), ('b', 0), ('a', 0))
     (rows,) = drawn(sample(sampler, [0], 9 * DAY))
     assert rows[0] == ('a', 1)
-    strict = ContextSampler(store, num_cells=100, num_neighbors=3, strict=True)
+    strict = local(store, num_cells=100, num_neighbors=3, strict=True)
     (rows,) = drawn(sample(strict, [0], 9 * DAY))
     assert rows[0] == ('a', 3)
     (rows,) = drawn(sample(sampler, [0], 0))
@@ -169,9 +180,9 @@ def test_parents_always_come_and_shallow_children_first():
     chain = Table(frame, {'up': 'chain'}, pkey_col='id')
     store = store_of({'chain': chain})
     # From the deepest row all ancestors come, whatever the number of children is.
-    sampler = ContextSampler(store, num_cells=10, num_neighbors=0)
+    sampler = local(store, num_cells=10, num_neighbors=0)
     assert drawn(sample(sampler, [3])) == [(('chain', 2), ('chain', 1), ('chain', 0))]
-    sampler = ContextSampler(store, num_cells=3, num_neighbors=-1)
+    sampler = local(store, num_cells=3, num_neighbors=-1)
     assert drawn(sample(sampler, [0])) == [(('chain', 1), ('chain', 2))]
     links = sample(sampler, [0]).fkey_index
     assert links.tolist() == [[1, 2], [0, 1]]
@@ -182,9 +193,7 @@ def test_num_neighbors(strategy):
     store = store_of({'hub': hub(), 'a': child_table(40), 'b': child_table(40)})
 
     def counts(num_neighbors):
-        sampler = ContextSampler(
-            store, 200, num_neighbors=num_neighbors, temporal_strategy=strategy
-        )
+        sampler = local(store, 200, num_neighbors, strategy)
         (rows,) = drawn(sample(sampler, [0]))
         assert len(set(rows)) == len(rows)
         return Counter(table for table, _ in rows)
@@ -194,58 +203,146 @@ def test_num_neighbors(strategy):
     assert counts(-1) == {'a': 40, 'b': 40}
     assert counts({'a.hub_id': 3}) == {'a': 3, 'b': 16}
     assert counts({'a.hub_id': 0, 'b.hub_id': -1}) == {'b': 40}
+    edge_types = {('a', 'f2p_hub_id', 'hub'): 2, ('b', 'rev_f2p_hub_id', 'hub'): 1}
+    assert counts(edge_types) == {'a': 2, 'b': 1}
 
 
 def test_num_cells_cuts_within_a_row():
     columns = {f'c{i}': np.arange(5.0) for i in range(4)}
     store = store_of({'hub': hub(), 'a': child_table(5, **columns)})
     for num_cells in (2, 7, 13, 25):
-        cells = sample(ContextSampler(store, num_cells), [0, 0])
+        cells = sample(local(store, num_cells), [0, 0])
         assert cells.ptr.tolist() == [0, num_cells, 2 * num_cells]
 
 
-def test_label_shares():
+def labels_of(store, rows, *policies, num_cells=42, num_neighbors=50, seed=0):
+    r"""Of each context the rows of the task table but for the seed, and the cells."""
+    time = store.arrays.time[rows]
+    policies = [LocalNeighborhood(num_neighbors), *policies]
+    sampler = ContextSampler(store, policies, num_cells, seed=seed)
+    cells = sampler.sample(rows, time, time, rows)
+    labels = [
+        [row for table, row in context if table == store.task.name]
+        for context in drawn(cells)
+    ]
+    return labels, cells
+
+
+def known_labels(store, row):
+    r"""Rows of the task table known at the time of a row, the latest first."""
+    frame = store.task.frame
+    known = frame['time'] + store.task.horizon <= frame['time'].iloc[row]
+    known &= frame['label'].notna()
+    return frame[known].sort_values('time', ascending=False, kind='stable')
+
+
+def test_own_labels_are_the_latest_known_ones():
+    store = toy_task_store()
+    rows = store.rows_of_split('test')
+    labels, cells = labels_of(store, rows, OwnLabels(0.25))
+    entity = store.arrays.entity
+    for row, taken in zip(rows, labels):
+        known = known_labels(store, row)
+        own = known[known['entity'] == store.task.frame['entity'].iloc[row]]
+        assert taken == own.index[: len(taken)].tolist()
+        assert len(taken) >= min(5, len(own))
+    assert max(map(len, labels)) >= 5
+    assert (cells.ptr.diff() <= 42).all()
+    assert len({int(entity[row]) for row in rows}) > 5
+
+
+def test_own_labels_fill_what_the_database_leaves():
+    store = toy_task_store()
+    row = store.rows_of_split('test')[-1:]
+    arguments = {'num_cells': 200, 'num_neighbors': 0}
+    (none,), _ = labels_of(store, row, **arguments)
+    assert none == []
+    (filled,), _ = labels_of(store, row, OwnLabels(0.0), **arguments)
+    known = known_labels(store, row[0])
+    own = known[known['entity'] == store.task.frame['entity'].iloc[row[0]]]
+    assert sorted(filled) == sorted(own.index)
+
+
+def test_recent_labels_come_with_their_entities():
+    store = toy_task_store()
+    rows = store.rows_of_split('test')
+    # A row of a customer has two cells and its shop one: the share of 20 cells
+    # holds between four and ten examples, as entities come once.
+    labels, cells = labels_of(store, rows, RecentLabels(0.5))
+    frame = store.task.frame
+    for row, taken, context in zip(rows, labels, drawn(cells)):
+        assert taken == sorted(set(taken), key=taken.index)
+        times = frame['time'].iloc[taken]
+        assert times.is_monotonic_decreasing
+        known = known_labels(store, row)
+        assert times.tolist() == known['time'].iloc[: len(taken)].tolist()
+        assert 4 <= len(taken) <= 10
+        customers = {index for table, index in context if table == 'customers'}
+        time = frame['time'].iloc[row]
+        for entity in frame['entity'].iloc[taken]:
+            joined = store.store.arrays.row_time[
+                store.arrays.first_entity + entity
+            ]
+            assert (entity in customers) == (joined <= int(time.timestamp()))
+
+
+def test_random_labels_are_known_and_uniform():
+    store = toy_task_store()
+    row = store.rows_of_split('test')[-1:]
+    known = set(known_labels(store, row[0]).index)
+    time = store.arrays.time[row]
+    policies = [LocalNeighborhood(0), RandomLabels(0.5)]
+    sampler = ContextSampler(store, policies, num_cells=22)
+    num_draws = 6000
+    rows, times = np.repeat(row, num_draws), np.repeat(time, num_draws)
+    cells = sampler.sample(rows, times, times, np.arange(num_draws))
+    counts = Counter()
+    for context in drawn(cells):
+        taken = [index for table, index in context if table == store.task.name]
+        assert len(set(taken)) == len(taken)
+        counts.update(taken)
+    assert set(counts) == known
+    # First draws are uniform; repeats of an entity are cheaper, not likelier.
+    first = Counter(
+        next(i for table, i in context if table == store.task.name)
+        for context in drawn(cells)
+    )
+    expected = num_draws / len(known)
+    chi2 = sum((first[k] - expected) ** 2 / expected for k in known)
+    assert chi2 < len(known) + 4 * (2 * len(known)) ** 0.5
+
+
+def test_policies_share_the_cells_and_repeat_no_label():
+    store = toy_task_store()
+    rows = store.rows_of_split('test')
+    policies = [OwnLabels(0.25), RecentLabels(0.25), RandomLabels(0.25)]
+    labels, cells = labels_of(store, rows, *policies)
+    for taken in labels:
+        assert len(set(taken)) == len(taken)
+    again, _ = labels_of(store, rows, *policies)
+    assert labels == again
+    other, _ = labels_of(store, rows, *policies, seed=1)
+    assert labels != other
+    assert (cells.ptr.diff() <= 42).all()
+
+
+@pytest.mark.parametrize('num_threads', [2, 3, 7])
+def test_contexts_do_not_depend_on_threads(num_threads):
     store = toy_task_store()
     rows = store.rows_of_split('test')
     time = store.arrays.time[rows]
-
-    def num_labels(**kwargs):
-        sampler = ContextSampler(store, num_cells=42, num_neighbors=50, **kwargs)
-        cells = sampler.sample(rows, time, time, rows)
-        table = cells.row_table == len(cells.table_names) - 1
-        table[cells.seed_row] = False
-        entity = store.arrays.entity[cells.row_index[table].numpy()]
-        context = torch.bucketize(
-            torch.arange(cells.num_rows), cells.seed_row, right=True
-        )
-        own = entity == store.arrays.entity[rows][context[table].numpy() - 1]
-        per_context = np.bincount(context[table].numpy() - 1, own, len(rows))
-        return per_context, np.bincount(context[table].numpy() - 1, ~own, len(rows))
-
-    own, others = num_labels(own_labels=0.0, other_labels=0.5)
-    assert (others == 10).all()
-    own, others = num_labels(own_labels=0.25, other_labels=0.25)
-    assert (own >= 5).all()
-    assert (others == 5).all()
-    own, others = num_labels(own_labels=0.0, other_labels=0.0)
-    assert (others == 0).all()
-
-
-def test_labels_are_the_latest_known():
-    store = toy_task_store()
-    row = store.rows_of_split('test')[-1:]
-    time = store.arrays.time[row]
-    sampler = ContextSampler(store, num_cells=22, own_labels=0.3, num_neighbors=0)
-    cells = sampler.sample(row, time, time, row)
-    is_label = cells.row_table == len(cells.table_names) - 1
-    labels = cells.row_time[is_label].tolist()
-    assert labels == sorted(labels, reverse=True)
-    frame = store.task.frame
-    own = frame[frame['entity'] == frame['entity'].iloc[row[0]]]
-    known = own[own['time'] + store.task.horizon <= frame['time'].iloc[row[0]]]
-    latest = known['time'].sort_values(ascending=False)
-    expected = [int(t.timestamp()) for t in latest]
-    assert labels[1:] == expected[: len(labels) - 1]
+    policies = [LocalNeighborhood(3, 'uniform'), OwnLabels(0.1), RandomLabels(0.2)]
+    for count in (1, 5, len(rows)):
+        arguments = rows[:count], time[:count], time[:count], rows[:count]
+        alone = ContextSampler(store, policies, 42).sample(*arguments)
+        sampler = ContextSampler(store, policies, 42, num_threads=num_threads)
+        for together in (sampler.sample(*arguments), sampler.sample(*arguments)):
+            assert set(alone.keys()) == set(together.keys())
+            for key, value in alone.to_dict().items():
+                if torch.is_tensor(value):
+                    assert torch.equal(
+                        value.nan_to_num(7.0), together[key].nan_to_num(7.0)
+                    ), key
 
 
 def test_an_entity_of_the_future_is_a_context_of_its_label_alone():
@@ -263,17 +360,26 @@ def test_errors():
     with pytest.raises(ValueError, match=r'num_cells must be at least 2.*\(got 1\)'):
         ContextSampler(store, num_cells=1)
     with pytest.raises(ValueError, match="'last' or 'uniform' \\(got 'first'\\)"):
-        ContextSampler(store, temporal_strategy='first')
-    with pytest.raises(ValueError, match=r'own_labels must lie in \[0, 1\] \(got 2\)'):
-        ContextSampler(store, own_labels=2)
-    with pytest.raises(ValueError, match=r'other_labels must lie in .*got -0.1'):
-        ContextSampler(store, other_labels=-0.1)
+        LocalNeighborhood(temporal_strategy='first')
+    with pytest.raises(ValueError, match=r'OwnLabels must lie in \[0, 1\] \(got 2\)'):
+        OwnLabels(2)
+    with pytest.raises(ValueError, match=r'RecentLabels must lie in .*got -0.1'):
+        RecentLabels(-0.1)
+    neighborhood = LocalNeighborhood()
     with pytest.raises(ValueError, match=r'0.6 \+ 0.6 > 1'):
-        ContextSampler(store, own_labels=0.6, other_labels=0.6)
+        ContextSampler(store, [neighborhood, OwnLabels(0.6), RecentLabels(0.6)])
+    with pytest.raises(ValueError, match='must be one LocalNeighborhood'):
+        ContextSampler(store, [OwnLabels(0.6)])
+    with pytest.raises(ValueError, match='must be one LocalNeighborhood'):
+        ContextSampler(store, [neighborhood, neighborhood])
     with pytest.raises(ValueError, match=r"unknown foreign keys \(got \['a.b'\]"):
-        ContextSampler(store, num_neighbors={'a.b': 1})
-    with pytest.raises(ValueError, match=r'must be -1 or not negative \(got -2\)'):
-        ContextSampler(store, num_neighbors=-2)
+        ContextSampler(store, [LocalNeighborhood({'a.b': 1})])
+    with pytest.raises(ValueError, match=r"unknown foreign keys \(got \['a.b'\]"):
+        ContextSampler(store, [LocalNeighborhood({('a', 'f2p_b', 'c'): 1})])
+    with pytest.raises(ValueError, match=r'0 \(none\) or positive \(got -2\)'):
+        ContextSampler(store, [LocalNeighborhood(-2)])
+    with pytest.raises(ValueError, match=r'num_threads must be positive \(got 0\)'):
+        ContextSampler(store, num_threads=0)
 
 
 def test_repr():

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from torch_geometric_rfm.data import CellStore, HashingTextEncoder, to_hetero
 from torch_geometric_rfm.loader import ContextLoader
-from torch_geometric_rfm.sampler import ContextSampler
+from torch_geometric_rfm.loader import ContextLoader
 from torch_geometric_rfm.testing import (
     RawDatabase,
     find_violations,
@@ -25,7 +25,8 @@ samplers = st.fixed_dictionaries(
         'num_neighbors': st.sampled_from([0, 1, 3, -1]),
         'temporal_strategy': st.sampled_from(['last', 'uniform']),
         'own_labels': st.sampled_from([0.0, 0.2, 0.5]),
-        'other_labels': st.sampled_from([0.0, 0.3, 0.5]),
+        'recent_labels': st.sampled_from([0.0, 0.2]),
+        'random_labels': st.sampled_from([0.0, 0.3]),
         'strict': st.booleans(),
     }
 )
@@ -46,7 +47,7 @@ def sample_all(store, protocol, keep=None, **kwargs):
     until = store.visible_until(rows, protocol)
     if keep is not None:
         rows = rows[until <= keep]
-    sampler = ContextSampler(store, **kwargs)
+    sampler = ContextLoader(store, input_nodes=rows, **kwargs).context_sampler
     until = store.visible_until(rows, protocol)
     return sampler.sample(rows, store.arrays.time[rows], until, rows, epoch=1)
 
@@ -252,7 +253,7 @@ def test_frozen_test_contexts_do_not_know_what_followed_the_cutoff():
     rng = np.random.default_rng(0)
     types, cutoff = cell_types(db), task.cutoffs['test']
     other = perturbed(db, cutoff, rng)
-    kwargs = {'num_cells': 60, 'other_labels': 0.2}
+    kwargs = {'num_cells': 60, 'recent_labels': 0.2}
     before = build(db, VAL_TIMESTAMP, types).with_task(task)
     after = build(other, VAL_TIMESTAMP, types).with_task(
         with_changed_labels(task, cutoff, rng)

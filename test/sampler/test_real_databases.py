@@ -14,7 +14,13 @@ from torch_geometric_rfm.data import (
     load_task,
     to_hetero,
 )
-from torch_geometric_rfm.sampler import ContextSampler
+from torch_geometric_rfm.sampler import (
+    ContextSampler,
+    LocalNeighborhood,
+    OwnLabels,
+    RandomLabels,
+    RecentLabels,
+)
 from torch_geometric_rfm.testing import RawDatabase, find_violations
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,9 +67,13 @@ def test_no_violation_on_real_databases(name, task_name, horizon):
         ]
     )
     for protocol, strategy in (('rolling', 'last'), ('frozen', 'uniform')):
-        sampler = ContextSampler(
-            store, 128, temporal_strategy=strategy, other_labels=0.1
-        )
+        policies = [
+            LocalNeighborhood(temporal_strategy=strategy),
+            OwnLabels(0.15),
+            RecentLabels(0.1),
+            RandomLabels(0.1),
+        ]
+        sampler = ContextSampler(store, policies, num_cells=128)
         until = store.visible_until(rows, protocol)
         ids = np.arange(NUM_CONTEXTS)
         cells = sampler.sample(rows, store.arrays.time[rows], until, ids)

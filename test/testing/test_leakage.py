@@ -6,7 +6,7 @@ import pytest
 
 from torch_geometric_rfm.data import CellStore, HashingTextEncoder, to_hetero
 from torch_geometric_rfm.data.store_arrays import ALWAYS
-from torch_geometric_rfm.sampler import ContextSampler
+from torch_geometric_rfm.loader import ContextLoader
 from torch_geometric_rfm.testing import find_violations, toy_database, toy_task
 from torch_geometric_rfm.testing.database import VAL_TIMESTAMP
 
@@ -23,7 +23,7 @@ def build(db, cutoff):
 def sample_all(store, protocol, **kwargs):
     rows = np.arange(len(store.task.frame))
     until = store.visible_until(rows, protocol)
-    sampler = ContextSampler(store, **kwargs)
+    sampler = ContextLoader(store, input_nodes=rows, **kwargs).context_sampler
     return sampler.sample(rows, store.arrays.time[rows], until, rows)
 
 
@@ -41,7 +41,7 @@ def with_arrays(store, **changes):
 
 
 def rules_broken(db, task, store, protocol='rolling', strict=False, **kwargs):
-    kwargs = {'num_cells': 60, 'other_labels': 0.2, **kwargs}
+    kwargs = {'num_cells': 60, 'own_labels': 0.15, 'recent_labels': 0.2, **kwargs}
     cells = sample_all(store, protocol, **kwargs)
     violations = find_violations(
         cells,
@@ -136,7 +136,8 @@ def test_the_label_asked_for_is_found(toy):
         time=time, label_time=time[store.arrays.label_row]
     )
     rows = np.arange(len(time))
-    sampler = ContextSampler(store, num_cells=60, own_labels=0.5)
+    kwargs = {'num_cells': 60, 'own_labels': 0.5}
+    sampler = ContextLoader(store, input_nodes=rows, **kwargs).context_sampler
     cells = sampler.sample(rows, seed_time, seed_time, rows)
     broken = {v.split(':')[0] for v in find_violations(cells, db, task)}
     assert {'repeated row', 'unknown label'} <= broken

@@ -4,11 +4,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch_geometric.loader.base import DataLoaderIterator
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.task_store import TaskStore
+from torch_geometric_rfm.loader.packing import PackedBatch
+from torch_geometric_rfm.sampler.context_policy import (
+    LocalNeighborhood,
+    OwnLabels,
+    RandomLabels,
+    RecentLabels,
+)
 from torch_geometric_rfm.sampler.context_sampler import ContextSampler
 
 
@@ -25,19 +33,22 @@ class _Identity(Dataset):
 
 class _EpochSampler(Sampler):
     # Sends the epoch along with each input: workers need no state of their own.
-    def __init__(self, length: int, shuffle: bool, seed: int) -> None:
-        self.length, self.shuffle, self.seed, self.epoch = length, shuffle, seed, 0
+    def __init__(
+        self, length: int, shuffle: bool, seed: int, rank: int, num_replicas: int
+    ) -> None:
+        self.length, self.shuffle, self.seed = length, shuffle, seed
+        self.rank, self.num_replicas = rank, num_replicas
+        self.epoch = self.skip = 0
 
     def __len__(self) -> int:
-        return self.length
+        return len(range(self.rank, self.length, self.num_replicas))
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch = self.epoch
-        self.epoch += 1
+        epoch, skip = self.epoch, self.skip
         order = np.arange(self.length)
         if self.shuffle:
             np.random.default_rng((self.seed, epoch)).shuffle(order)
-        for i in order.tolist():
+        for i in order[self.rank :: self.num_replicas][skip:].tolist():
             yield epoch, i
 
 
@@ -51,7 +62,7 @@ class ContextLoader(DataLoader):
     Args:
         store (TaskStore or CellStore): The database, with or without a task.
         num_neighbors (int or dict): See
-            :class:`~torch_geometric_rfm.sampler.ContextSampler`.
+            :class:`~torch_geometric_rfm.sampler.LocalNeighborhood`.
             (default: :obj:`16`)
         input_nodes (str, Tensor or tuple): A split of the task, rows of its
             task table, or, without a task, a tuple of a table and rows of it
@@ -62,7 +73,15 @@ class ContextLoader(DataLoader):
         protocol (str): :obj:`"rolling"` or :obj:`"frozen"`.
             (default: :obj:`"rolling"`)
         num_cells (int): Cells of a context at most. (default: :obj:`256`)
-        temporal_strategy, own_labels, other_labels, strict: See
+        temporal_strategy (str): See
+            :class:`~torch_geometric_rfm.sampler.LocalNeighborhood`.
+            (default: :obj:`"last"`)
+        own_labels, recent_labels, random_labels (float): Shares of the cells
+            for labels, see :class:`~torch_geometric_rfm.sampler.OwnLabels`,
+            :class:`~torch_geometric_rfm.sampler.RecentLabels` and
+            :class:`~torch_geometric_rfm.sampler.RandomLabels`.
+            (default: :obj:`0.0`)
+        strict, num_threads: See
             :class:`~torch_geometric_rfm.sampler.ContextSampler`.
         transform (Callable, optional): Applied to every batch, in the worker.
             (default: :obj:`None`)
@@ -70,6 +89,9 @@ class ContextLoader(DataLoader):
         shuffle (bool): Whether to reorder the inputs every epoch.
             (default: :obj:`False`)
         seed (int): Determines order and draws. (default: :obj:`0`)
+        rank, num_replicas (int): This process takes every
+            :obj:`num_replicas`-th input, from the :obj:`rank`-th on.
+            (default: :obj:`0`, :obj:`1`)
         **kwargs: Further arguments of :class:`torch.utils.data.DataLoader`.
 
     Raises:
@@ -91,26 +113,34 @@ class ContextLoader(DataLoader):
         protocol: str = 'rolling',
         num_cells: int = 256,
         temporal_strategy: str = 'last',
-        own_labels: float = 0.15,
-        other_labels: float = 0.0,
+        own_labels: float = 0.0,
+        recent_labels: float = 0.0,
+        random_labels: float = 0.0,
         strict: bool = False,
+        num_threads: int = 1,
         transform: Callable[[CellData], CellData] | None = None,
         batch_size: int = 32,
         shuffle: bool = False,
         seed: int = 0,
+        rank: int = 0,
+        num_replicas: int = 1,
         **kwargs: Any,
     ) -> None:
         kwargs.pop('dataset', None)
         kwargs.pop('collate_fn', None)
+        if not 0 <= rank < num_replicas:
+            raise ValueError(
+                f'rank must lie in [0, num_replicas) (got rank={rank}, '
+                f'num_replicas={num_replicas})'
+            )
+        policies = [
+            LocalNeighborhood(num_neighbors, temporal_strategy),
+            OwnLabels(own_labels),
+            RecentLabels(recent_labels),
+            RandomLabels(random_labels),
+        ]
         self.context_sampler = ContextSampler(
-            store,
-            num_cells,
-            num_neighbors,
-            temporal_strategy,
-            own_labels,
-            other_labels,
-            strict,
-            seed,
+            store, policies, num_cells, strict, seed, num_threads
         )
         self.transform = transform
         if isinstance(store, TaskStore):
@@ -133,7 +163,15 @@ class ContextLoader(DataLoader):
         self.context_sampler.check_seeds(self.rows, self.visible_until)
         order = kwargs.pop('sampler', None)
         if order is None and kwargs.get('batch_sampler') is None:
-            order = _EpochSampler(len(self.rows), shuffle, seed)
+            order = _EpochSampler(len(self.rows), shuffle, seed, rank, num_replicas)
+        elif num_replicas > 1:
+            raise ValueError(
+                'rank and num_replicas shard the own order of the loader; leave them '
+                'out with a sampler or batch_sampler'
+            )
+        self._epoch = -1
+        self._num_batches = 0
+        self._resumed: tuple[int, int] | None = None
         if kwargs.get('batch_sampler') is not None:
             batch_size = 1
         super().__init__(
@@ -144,25 +182,95 @@ class ContextLoader(DataLoader):
             **kwargs,
         )
 
-    def collate_fn(self, inputs: list[Any]) -> CellData:
+    def collate_fn(self, inputs: list[Any]) -> Any:
         r"""Samples the contexts of a list of inputs, each an index or an
         :obj:`(epoch, index)` pair.
+
+        In a worker it returns them packed, as :meth:`_receive` expects them.
         """
         pairs = [i if isinstance(i, tuple) else (0, int(i)) for i in inputs]
         epoch, index = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-        cells = self.context_sampler.sample(
+        cells, strings = self.context_sampler.sample_indices(
             self.rows[index],
             self.seed_time[index],
             self.visible_until[index],
             index,
             epoch,
         )
-        return cells if self.transform is None else self.transform(cells)
+        in_worker = get_worker_info() is not None
+        if in_worker and self.transform is None:
+            return PackedBatch(cells), strings
+        cells = self.context_sampler.attach(cells, strings)
+        embedding = cells.text_embedding
+        if self.transform is not None:
+            cells = self.transform(cells)
+        if not in_worker or not isinstance(cells, CellData):
+            return cells
+        if cells.get('text_embedding') is not embedding:
+            return PackedBatch(cells), None
+        # What the receiver can look up itself need not travel.
+        shared = self.context_sampler.shared
+        for key in ['text_embedding', *shared]:
+            if cells.get(key) is (embedding if key not in shared else shared[key]):
+                del cells[key]
+        return PackedBatch(cells), strings
+
+    def _receive(self, batch: Any) -> Any:
+        if not isinstance(batch, (tuple, list)) or not isinstance(
+            batch[0], PackedBatch
+        ):
+            return batch
+        cells, strings = batch[0].unpack(), batch[1]
+        if strings is None:
+            return cells
+        return self.context_sampler.attach(cells, strings)
+
+    def _get_iterator(self) -> Any:
+        iterator = super()._get_iterator()
+        if self.num_workers == 0:
+            return iterator
+        return DataLoaderIterator(iterator, self._receive)
+
+    def __iter__(self) -> Iterator[Any]:
+        if isinstance(self.sampler, _EpochSampler):
+            self._epoch, self._num_batches = self._resumed or (self._epoch + 1, 0)
+            self._resumed = None
+            self.sampler.epoch = self._epoch
+            self.sampler.skip = self._num_batches * (self.batch_size or 1)
+        return self._counted(super().__iter__())
+
+    def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
+        for batch in batches:
+            self._num_batches += 1
+            yield batch
 
     def set_epoch(self, epoch: int) -> None:
         r"""Sets the epoch that the next iteration counts as."""
-        if isinstance(self.sampler, _EpochSampler):
-            self.sampler.epoch = epoch
+        self._resumed = (epoch, 0)
+
+    def state_dict(self) -> dict[str, int]:
+        r"""Where the latest iteration stands: its epoch and the number of batches
+        that it gave.
+        """
+        if self._resumed is not None:
+            return {'epoch': self._resumed[0], 'num_batches': self._resumed[1]}
+        return {'epoch': max(self._epoch, 0), 'num_batches': self._num_batches}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        r"""Lets the next iteration go on where another loader of the same
+        arguments stood; a finished epoch is followed by the next.
+
+        Raises:
+            ValueError: If the loader has an order of its own making.
+        """
+        if not isinstance(self.sampler, _EpochSampler):
+            raise ValueError(
+                'a loader with a sampler or batch_sampler of its own cannot be resumed'
+            )
+        epoch, num_batches = state['epoch'], state['num_batches']
+        if num_batches >= len(self):
+            epoch, num_batches = epoch + 1, 0
+        self._resumed = (epoch, num_batches)
 
     def __repr__(self) -> str:
         return f'{self.__class__.__name__}({len(self.rows)})'

@@ -1,127 +1,142 @@
-from collections.abc import Mapping
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.task_store import TaskStore, empty_task_arrays
-from torch_geometric_rfm.sampler.emission import Limits, Output, sample_batch
-from torch_geometric_rfm.sampler.kernels import new_frontier, num_cells_of
-
-SEED_CELLS = 2
-r"""Cells of a seed row of a task table: its label and its time."""
+from torch_geometric_rfm.sampler.context_policy import (
+    ContextPolicy,
+    LabelPolicy,
+    LocalNeighborhood,
+    OwnLabels,
+)
+from torch_geometric_rfm.sampler.emission import (
+    PER_CELL,
+    PER_LINK,
+    PER_ROW,
+    Limits,
+    Output,
+    number_strings,
+    sample_batch,
+    shift_chunk,
+)
+from torch_geometric_rfm.sampler.kernels import first_too_large, new_frontier
+from torch_geometric_rfm.sampler.labels import LABEL_CELLS
+from torch_geometric_rfm.sampler.row_set import capacity_for
 
 
 class ContextSampler:
     r"""Samples the relational contexts of seed rows.
 
     From the seed outwards: all parents of a visited row, and of the children
-    known by then at most :obj:`num_neighbors` a foreign key, breadth first,
-    until :obj:`num_cells` cells are reached. Labels of the task that were
-    known by then, the entity's own first, take a share of the cells. The cost
-    is in proportion to the context, not to the database.
+    known by then some of every foreign key, breadth first, until
+    :obj:`num_cells` cells are reached. Known labels of the task take a share of
+    the cells. The cost is in proportion to the context, not to the database.
 
     A database row enters only if it is undated or its time is at most
     :obj:`visible_until`, parents included; a label only if its time is before
-    :obj:`visible_until` and its horizon is over by then.
+    :obj:`visible_until` and its horizon is over by then. A context has at most
+    :obj:`num_cells` rows, too, which counts rows without a cell.
 
     Args:
         store (CellStore or TaskStore): The database, alone or with a task.
+        policies (sequence): What fills a context: one
+            :class:`~torch_geometric_rfm.sampler.LocalNeighborhood`, and shares
+            for labels in order of precedence.
+            (default: :obj:`(LocalNeighborhood(), OwnLabels(0.0))`)
         num_cells (int): Cells of a context at most. (default: :obj:`256`)
-        num_neighbors (int or dict): Children drawn per row and foreign key,
-            -1 for all; a dictionary by :obj:`"<table>.<fkey>"` leaves others
-            at 16. (default: :obj:`16`)
-        temporal_strategy (str): :obj:`"last"` draws the latest children,
-            :obj:`"uniform"` any. (default: :obj:`"last"`)
-        own_labels (float): Share of the cells for past labels of the entity.
-            (default: :obj:`0.15`)
-        other_labels (float): Share of the cells for the latest labels of
-            others. (default: :obj:`0.0`)
         strict (bool): Leave out rows of exactly the time
             :obj:`visible_until`. (default: :obj:`False`)
         seed (int): Seed of the random streams. (default: :obj:`0`)
+        num_threads (int): Threads that share the seeds of a batch. Contexts do
+            not depend on it. (default: :obj:`1`)
 
     Raises:
         ValueError: If an argument is out of range, or a foreign key unknown.
+
+    Example:
+        >>> from torch_geometric_rfm.sampler import RecentLabels
+        >>> from torch_geometric_rfm.testing import toy_task_store
+        >>> store = toy_task_store()
+        >>> policies = [LocalNeighborhood(num_neighbors=4), RecentLabels(0.2)]
+        >>> sampler = ContextSampler(store, policies, num_cells=32)
+        >>> rows = store.rows_of_split('test')[:3]
+        >>> time = store.arrays.time[rows]
+        >>> sampler.sample(rows, time, time, rows).num_contexts
+        3
     """
 
     def __init__(
         self,
         store: CellStore | TaskStore,
+        policies: Sequence[ContextPolicy] | None = None,
         num_cells: int = 256,
-        num_neighbors: int | Mapping[str, int] = 16,
-        temporal_strategy: str = 'last',
-        own_labels: float = 0.15,
-        other_labels: float = 0.0,
         strict: bool = False,
         seed: int = 0,
+        num_threads: int = 1,
     ) -> None:
         self.task_store = store if isinstance(store, TaskStore) else None
         self.store = store.store if isinstance(store, TaskStore) else store
-        if num_cells < SEED_CELLS:
+        if num_cells < LABEL_CELLS:
             raise ValueError(
-                f'num_cells must be at least {SEED_CELLS}, the cells of the seed row '
+                f'num_cells must be at least {LABEL_CELLS}, the cells of the seed row '
                 f'(got {num_cells})'
             )
-        if temporal_strategy not in ('last', 'uniform'):
-            raise ValueError(
-                f"temporal_strategy must be 'last' or 'uniform' (got "
-                f"'{temporal_strategy}')"
-            )
-        for name, share in (('own_labels', own_labels), ('other_labels', other_labels)):
-            if not 0 <= share <= 1:
-                raise ValueError(f'{name} must lie in [0, 1] (got {share})')
-        if own_labels + other_labels > 1:
-            raise ValueError(
-                f'own_labels and other_labels share the cells of a context (got '
-                f'{own_labels} + {other_labels} > 1)'
-            )
+        if num_threads < 1:
+            raise ValueError(f'num_threads must be positive (got {num_threads})')
+        if policies is None:
+            policies = (LocalNeighborhood(), OwnLabels(0.0))
+        self.policies = tuple(policies)
         self.num_cells = num_cells
         self.seed = seed
-        self.num_neighbors = self._per_fkey(num_neighbors)
-        free = num_cells - SEED_CELLS
-        self.limits = Limits(
-            num_cells=num_cells,
-            own_label_cells=int(own_labels * free),
-            other_label_cells=int(other_labels * free),
-            uniform=temporal_strategy == 'uniform',
-            strict=strict,
-        )
+        self.num_threads = num_threads
+        self.limits = self._limits(strict)
         arrays = self.store.arrays
         self._max_incoming = int(np.diff(arrays.incoming_start).max(initial=0))
         self._max_parents = int(np.diff(arrays.fkey_start).max(initial=0))
         self._task_arrays = (
             self.task_store.arrays if self.task_store else empty_task_arrays(self.store)
         )
-        self._frontier: Any = None
-        self._name_tables()
-
-    def _name_tables(self) -> None:
+        self._frontiers: list[Any] = []
+        self._pool: ThreadPoolExecutor | None = None
         source = self.task_store or self.store
-        self.table_names = source.table_names
-        self.column_names = source.column_names
-        self.fkey_names = source.fkey_names
-        self.column_embedding = source.column_embedding
+        self.shared = {
+            'column_embedding': source.column_embedding,
+            'table_names': source.table_names,
+            'column_names': source.column_names,
+            'fkey_names': source.fkey_names,
+        }
 
-    def _per_fkey(self, num_neighbors: int | Mapping[str, int]) -> NDArray[np.int64]:
-        names = self.store.fkey_names
-        given = num_neighbors if isinstance(num_neighbors, Mapping) else {}
-        default = 16 if isinstance(num_neighbors, Mapping) else int(num_neighbors)
-        unknown = set(given) - set(names)
-        if unknown:
+    def _limits(self, strict: bool) -> Limits:
+        local = [p for p in self.policies if isinstance(p, LocalNeighborhood)]
+        labels = [p for p in self.policies if isinstance(p, LabelPolicy)]
+        if len(local) != 1 or len(labels) + 1 != len(self.policies):
             raise ValueError(
-                f'num_neighbors names unknown foreign keys (got {sorted(unknown)}, '
-                f'known are: {", ".join(names)})'
+                f'policies must be one LocalNeighborhood and any number of label '
+                f'policies (got {list(self.policies)})'
             )
-        out = np.array([given.get(name, default) for name in names], dtype=np.int64)
-        if (out < -1).any():
+        total = sum(policy.share for policy in labels)
+        if total > 1:
+            shares = ' + '.join(f'{policy.share:g}' for policy in labels)
             raise ValueError(
-                f'num_neighbors must be -1 or not negative (got {out.min()})'
+                f'the label policies share the cells of a context (got {shares} > 1)'
             )
-        return out
+        free = self.num_cells - LABEL_CELLS
+        return Limits(
+            num_cells=self.num_cells,
+            uniform=local[0].temporal_strategy == 'uniform',
+            strict=strict,
+            num_neighbors=local[0].limits(self.store.fkey_names),
+            label_kind=np.array([p.kind for p in labels], dtype=np.int64),
+            label_cells=np.array([int(p.share * free) for p in labels], np.int64),
+            fill=any(isinstance(p, OwnLabels) for p in labels),
+        )
 
     def check_seeds(
         self, rows: NDArray[np.int64], visible_until: NDArray[np.int64]
@@ -143,10 +158,10 @@ class ContextSampler:
                 f'{" above it, as strict excludes it" if self.limits.strict else ""}.'
             )
         hidden = self._task_arrays.hidden
-        largest = max(num_cells_of(self.store.arrays, hidden, row) for row in rows)
-        if largest > self.num_cells:
+        size = first_too_large(self.store.arrays, hidden, rows, self.num_cells)
+        if size:
             raise ValueError(
-                f'num_cells={self.num_cells} is below the {largest} cells of a seed row'
+                f'num_cells={self.num_cells} is below the {size} cells of a seed row'
             )
 
     def sample(
@@ -168,103 +183,179 @@ class ContextSampler:
                 :obj:`epoch` it determines the random draws.
             epoch: The epoch, of all or of each. (default: :obj:`0`)
         """
+        cells, strings = self.sample_indices(
+            rows, seed_time, visible_until, input_id, epoch
+        )
+        return self.attach(cells, strings)
+
+    def attach(self, cells: CellData, strings: Tensor) -> CellData:
+        r"""Adds to the indices of :meth:`sample_indices` what they point to."""
+        cells.text_embedding = self.store.text_embedding[strings]
+        for key, value in self.shared.items():
+            cells[key] = value
+        return cells
+
+    def sample_indices(
+        self,
+        rows: NDArray[np.int64],
+        seed_time: NDArray[np.int64],
+        visible_until: NDArray[np.int64],
+        input_id: NDArray[np.int64],
+        epoch: int | NDArray[np.int64] = 0,
+    ) -> tuple[CellData, Tensor]:
+        r"""Samples contexts without embeddings, as processes exchange them.
+
+        Takes the arguments of :meth:`sample`; returns the contexts and, for
+        each number in :obj:`text_index`, the string of the store.
+        """
         num_contexts = len(rows)
-        if self._frontier is None:
-            self._frontier = new_frontier(
-                self.num_cells, self._max_incoming, self._max_parents
-            )
-        out = self._new_output(num_contexts)
         keys = np.empty((num_contexts, 3), dtype=np.int64)
         keys[:, 0], keys[:, 1], keys[:, 2] = self.seed, epoch, input_id
-        sample_batch(
-            self.store.arrays,
-            self._task_arrays,
-            self.limits,
-            self.num_neighbors,
-            self._frontier,
-            np.ascontiguousarray(rows, dtype=np.int64),
-            self.task_store is not None,
-            np.ascontiguousarray(visible_until, dtype=np.int64),
-            np.ascontiguousarray(seed_time, dtype=np.int64),
-            keys,
-            out,
-        )
-        cells = self._to_cells(out, num_contexts)
-        cells.seed_time = torch.from_numpy(np.array(seed_time, dtype=np.int64))
-        cells.visible_until = torch.from_numpy(np.array(visible_until, dtype=np.int64))
+        seeds = np.ascontiguousarray(rows, dtype=np.int64)
+        until = np.ascontiguousarray(visible_until, dtype=np.int64)
+        times = np.ascontiguousarray(seed_time, dtype=np.int64)
+        out = self._new_output(num_contexts)
+        if self.num_threads == 1 or num_contexts == 1:
+            self._sample_chunk(out, seeds, until, times, keys)
+        else:
+            self._sample_parallel(out, seeds, until, times, keys)
+        cells, strings = _to_cells(out)
+        cells.seed_time = torch.from_numpy(times.copy())
+        cells.visible_until = torch.from_numpy(until.copy())
         cells.input_id = torch.from_numpy(np.array(input_id, dtype=np.int64))
         if self.task_store is not None:
             cells.mask[out.ptr[:-1]] = True
             cells.target[out.ptr[:-1]] = self.task_store.target[rows]
-        return cells
+        return cells, strings
+
+    def _sample_chunk(
+        self, out: Output, seeds: Any, until: Any, times: Any, keys: Any
+    ) -> None:
+        try:
+            work = self._frontiers.pop()
+        except IndexError:
+            work = new_frontier(self.num_cells, self._max_incoming, self._max_parents)
+        sample_batch(
+            self.store.arrays,
+            self._task_arrays,
+            self.limits,
+            work,
+            seeds,
+            self.task_store is not None,
+            until,
+            times,
+            keys,
+            out,
+        )
+        self._frontiers.append(work)
+
+    def _sample_parallel(
+        self, out: Output, seeds: Any, until: Any, times: Any, keys: Any
+    ) -> None:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.num_threads)
+        num_chunks = min(self.num_threads, len(seeds))
+        bounds = np.linspace(0, len(seeds), num_chunks + 1).astype(int)
+        # The first chunk lies where the output starts; the others are appended.
+        chunks = [
+            self._slice_output(out, first, last)
+            for first, last in zip(bounds[:-1], bounds[1:])
+        ]
+        futures = [
+            self._pool.submit(
+                self._sample_chunk,
+                chunk,
+                *(x[first:last] for x in (seeds, until, times, keys)),
+            )
+            for chunk, first, last in zip(chunks, bounds[:-1], bounds[1:])
+        ]
+        for i, (chunk, future) in enumerate(zip(chunks, futures)):
+            future.result()
+            if i == 0:
+                out.size[:] = chunk.size
+                out.ptr[: bounds[1] + 1] = chunk.ptr
+                out.row_ptr[: bounds[1] + 1] = chunk.row_ptr
+            else:
+                shift_chunk(out, chunk)
+
+    def _sizes(self, num_contexts: int) -> tuple[int, int, int]:
+        cells = num_contexts * self.num_cells
+        # Rows of a context: those visited, the labels and the seed.
+        rows = num_contexts * (2 * self.num_cells + 1)
+        return cells, rows, rows * max(1, self._max_parents)
 
     def _new_output(self, num_contexts: int) -> Output:
-        cells = num_contexts * self.num_cells
-        # Rows of a context: those expanded, the labels and the seed.
-        rows = num_contexts * (2 * self.num_cells + 1)
-        links = rows * max(1, self._max_parents)
-
-        def ints(size: int) -> NDArray[np.int64]:
-            return np.empty(size, dtype=np.int64)
-
+        # Pages that are never written to cost nothing.
+        cells, rows, links = self._sizes(num_contexts)
+        floats = dict.fromkeys(('value', 'relative_time'), np.float32)
+        sizes = {
+            **dict.fromkeys(PER_CELL, cells),
+            **dict.fromkeys(PER_ROW, rows),
+            **dict.fromkeys(PER_LINK, links),
+        }
         return Output(
-            value=np.empty(cells, dtype=np.float32),
-            relative_time=np.empty(cells, dtype=np.float32),
-            string=ints(cells),
-            cell_type=ints(cells),
-            column=ints(cells),
-            row=ints(cells),
-            row_time=ints(rows),
-            row_table=ints(rows),
-            row_index=ints(rows),
-            child=ints(links),
-            parent=ints(links),
-            fkey_type=ints(links),
+            **{
+                name: np.empty(size, dtype=floats.get(name, np.int64))
+                for name, size in sizes.items()
+            },
             ptr=np.zeros(num_contexts + 1, dtype=np.int64),
             row_ptr=np.zeros(num_contexts + 1, dtype=np.int64),
-            size=np.zeros(3, dtype=np.int64),
+            size=np.zeros(4, dtype=np.int64),
         )
 
-    def _to_cells(self, out: Output, num_contexts: int) -> CellData:
-        num_cells, num_rows, num_links = out.size
-
-        def tensor(array: NDArray[Any], size: int) -> torch.Tensor:
-            return torch.from_numpy(array[:size].copy())
-
-        strings, text_index = np.unique(out.string[:num_cells], return_inverse=True)
-        ptr = torch.from_numpy(out.ptr)
-        mask = torch.zeros(int(num_cells), dtype=torch.bool)
-        return CellData(
-            value=tensor(out.value, num_cells),
-            relative_time=tensor(out.relative_time, num_cells),
-            text_index=torch.from_numpy(text_index.reshape(-1).astype(np.int64)),
-            cell_type=tensor(out.cell_type, num_cells),
-            column=tensor(out.column, num_cells),
-            row=tensor(out.row, num_cells),
-            row_time=tensor(out.row_time, num_rows),
-            row_table=tensor(out.row_table, num_rows),
-            row_index=tensor(out.row_index, num_rows),
-            fkey_index=torch.stack(
-                [tensor(out.child, num_links), tensor(out.parent, num_links)]
-            ),
-            fkey_type=tensor(out.fkey_type, num_links),
-            seed_row=torch.from_numpy(out.row_ptr[:-1].copy()),
-            mask=mask,
-            target=torch.full((int(num_cells),), float('nan')),
-            text_embedding=self.store.text_embedding[torch.from_numpy(strings)],
-            column_embedding=self.column_embedding,
-            table_names=self.table_names,
-            column_names=self.column_names,
-            fkey_names=self.fkey_names,
-            batch=torch.repeat_interleave(
-                torch.arange(num_contexts), ptr.diff(), output_size=int(num_cells)
-            ),
-            ptr=ptr,
-            num_nodes=int(num_cells),
+    def _slice_output(self, out: Output, first: int, last: int) -> Output:
+        bounds = zip(self._sizes(first), self._sizes(last))
+        cells, rows, links = (slice(*pair) for pair in bounds)
+        parts = {
+            **dict.fromkeys(PER_CELL, cells),
+            **dict.fromkeys(PER_ROW, rows),
+            **dict.fromkeys(PER_LINK, links),
+        }
+        return Output(
+            **{name: getattr(out, name)[part] for name, part in parts.items()},
+            ptr=np.zeros(last - first + 1, dtype=np.int64),
+            row_ptr=np.zeros(last - first + 1, dtype=np.int64),
+            size=np.zeros(4, dtype=np.int64),
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, '_frontier': None}
+        return {**self.__dict__, '_frontiers': [], '_pool': None}
 
     def __repr__(self) -> str:
         return f'{self.__class__.__name__}({self.task_store or self.store})'
+
+
+def _to_cells(out: Output) -> tuple[CellData, Tensor]:
+    num_cells, num_rows, num_links, _ = out.size.tolist()
+    string = out.string[:num_cells]
+    most = np.count_nonzero(string) + 1
+    keys = np.full(capacity_for(most), -1, dtype=np.int64)
+    unique = np.zeros(most, dtype=np.int64)
+    num_strings = number_strings(string, keys, np.empty_like(keys), unique)
+
+    def tensor(array: NDArray[Any], size: int) -> Tensor:
+        # Not a view of something larger, which would be saved along with it.
+        return torch.from_numpy(array if size == len(array) else array[:size].copy())
+
+    cells = CellData(
+        value=tensor(out.value, num_cells),
+        relative_time=tensor(out.relative_time, num_cells),
+        text_index=tensor(out.string, num_cells),
+        cell_type=tensor(out.cell_type, num_cells),
+        column=tensor(out.column, num_cells),
+        row=tensor(out.row, num_cells),
+        row_time=tensor(out.row_time, num_rows),
+        row_table=tensor(out.row_table, num_rows),
+        row_index=tensor(out.row_index, num_rows),
+        fkey_index=torch.stack(
+            [tensor(out.child, num_links), tensor(out.parent, num_links)]
+        ),
+        fkey_type=tensor(out.fkey_type, num_links),
+        seed_row=torch.from_numpy(out.row_ptr[:-1].copy()),
+        mask=torch.zeros(num_cells, dtype=torch.bool),
+        target=torch.full((num_cells,), float('nan')),
+        batch=tensor(out.batch, num_cells),
+        ptr=torch.from_numpy(out.ptr),
+        num_nodes=num_cells,
+    )
+    return cells, torch.from_numpy(unique[:num_strings])

@@ -13,14 +13,14 @@ from torch_geometric_rfm.data.store_arrays import (
     KIND_DATETIME,
     KIND_NUMBER,
 )
-from torch_geometric_rfm.sampler.kernels import (
-    SECONDS_PER_DAY,
-    expand,
-    reset,
-    table_of,
+from torch_geometric_rfm.sampler.kernels import SECONDS_PER_DAY, expand, reset, visit
+from torch_geometric_rfm.sampler.labels import (
+    draw_labels,
+    fill_with_own_labels,
+    forget_labels,
 )
 from torch_geometric_rfm.sampler.random_stream import stream_state
-from torch_geometric_rfm.sampler.row_set import position
+from torch_geometric_rfm.sampler.row_set import find, position
 
 _DATETIME = int(CellType.DATETIME)
 
@@ -34,6 +34,7 @@ class Output(NamedTuple):
     cell_type: NDArray[np.int64]
     column: NDArray[np.int64]
     row: NDArray[np.int64]
+    batch: NDArray[np.int64]
     row_time: NDArray[np.int64]
     row_table: NDArray[np.int64]
     row_index: NDArray[np.int64]
@@ -42,58 +43,55 @@ class Output(NamedTuple):
     fkey_type: NDArray[np.int64]
     ptr: NDArray[np.int64]  # [contexts + 1] first cell
     row_ptr: NDArray[np.int64]  # [contexts + 1] first row
-    size: NDArray[np.int64]  # cells, rows, links
+    size: NDArray[np.int64]  # cells, rows, links, contexts
+
+
+PER_CELL, PER_ROW, PER_LINK = (
+    Output._fields[:7],
+    Output._fields[7:10],
+    Output._fields[10:13],
+)
 
 
 class Limits(NamedTuple):
-    r"""How large contexts may become, and how cells of labels share them."""
+    r"""How large contexts may become, and how their cells are shared."""
 
     num_cells: int
-    own_label_cells: int
-    other_label_cells: int
     uniform: bool
     strict: bool
+    num_neighbors: NDArray[np.int64]  # [fkeys] children a foreign key, -1 for all
+    label_kind: NDArray[np.int64]  # [policies]
+    label_cells: NDArray[np.int64]  # [policies] cells at most
+    fill: bool  # whether own labels take the cells that are left
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline='always')
 def _relative(seconds, seed_time):
     days = np.float64(seconds - seed_time) / SECONDS_PER_DAY
     return np.sign(days) * np.log1p(np.abs(days))
 
 
-@njit(cache=True, nogil=True)
-def _put(out, value, relative, string, cell_type, column):
-    at = out.size[0]
+@njit(cache=True, nogil=True, inline='always')
+def _put(out, at, value, relative, string, cell_type, column, row, context):
     out.value[at] = value
     out.relative_time[at] = relative
     out.string[at] = string
     out.cell_type[at] = cell_type
     out.column[at] = column
-    out.row[at] = out.size[1]
-    out.size[0] += 1
+    out.row[at] = row
+    out.batch[at] = context
 
 
 @njit(cache=True, nogil=True)
-def _put_datetime(store, out, seconds, seed_time, column):
-    score = (np.float64(seconds) - store.datetime_scale[0]) / store.datetime_scale[1]
-    _put(out, score, _relative(seconds, seed_time), 0, _DATETIME, column)
-
-
-@njit(cache=True, nogil=True)
-def _end_row(out, time, table, index):
-    at = out.size[1]
-    out.row_time[at] = time
-    out.row_table[at] = table
-    out.row_index[at] = index
-    out.size[1] += 1
-
-
-@njit(cache=True, nogil=True)
-def _put_row(store, hidden, out, row, seed_time, last_cell):
-    table = table_of(store.table_start, row)
+def _put_row(store, hidden, out, row, table, seed_time, at, last_cell, number, context):
+    # Cells of a row of the database from `at` on; returns where they end.
     local = row - store.table_start[table]
+    numbers = store.number_start[table] + local * store.number_width[table]
+    datetimes = store.datetime_start[table] + local * store.datetime_width[table]
+    strings = store.string_start[table] + local * store.string_width[table]
+    mean, scale = store.datetime_scale[0], store.datetime_scale[1]
     for column in range(store.column_start[table], store.column_start[table + 1]):
-        if out.size[0] >= last_cell:
+        if at >= last_cell:
             break
         if hidden[column]:
             continue
@@ -101,77 +99,122 @@ def _put_row(store, hidden, out, row, seed_time, last_cell):
         slot = store.column_slot[column]
         cell_type = store.column_type[column]
         if kind == KIND_NUMBER or kind == KIND_BOOLEAN:
-            at = store.number_start[table] + local * store.number_width[table] + slot
-            value = store.numbers[at]
+            value = store.numbers[numbers + slot]
             if np.isnan(value):
                 continue
             if kind == KIND_BOOLEAN:
                 value = (value - store.column_mean[column]) / store.column_std[column]
-            _put(out, value, 0.0, 0, cell_type, column)
+            _put(out, at, value, 0.0, 0, cell_type, column, number, context)
         elif kind == KIND_DATETIME:
-            at = (
-                store.datetime_start[table] + local * store.datetime_width[table] + slot
-            )
-            if store.datetimes[at] != MISSING_TIME:
-                _put_datetime(store, out, store.datetimes[at], seed_time, column)
+            time = store.datetimes[datetimes + slot]
+            if time == MISSING_TIME:
+                continue
+            score = (np.float64(time) - mean) / scale
+            relative = _relative(time, seed_time)
+            _put(out, at, score, relative, 0, cell_type, column, number, context)
         else:
-            at = store.string_start[table] + local * store.string_width[table] + slot
-            if store.strings[at] >= 0:
-                _put(out, 0.0, 0.0, store.strings[at], cell_type, column)
-    _end_row(out, store.row_time[row], table, local)
+            string = store.strings[strings + slot]
+            if string < 0:
+                continue
+            _put(out, at, 0.0, 0.0, string, cell_type, column, number, context)
+        at += 1
+    out.row_time[number] = store.row_time[row]
+    out.row_table[number] = table
+    out.row_index[number] = local
+    return at
 
 
 @njit(cache=True, nogil=True)
-def _put_label(store, task, out, row, seed_time, is_seed, last_cell):
-    label_column = len(store.column_kind)
-    value = np.float32(0.0) if is_seed else task.value[row]
-    _put(out, value, 0.0, 0, task.label_type, label_column)
-    if out.size[0] < last_cell:
-        _put_datetime(store, out, task.time[row], seed_time, label_column + 1)
-    _end_row(out, task.time[row], task.table, row)
-
-
-@njit(cache=True, nogil=True)
-def _link(out, child, parent, fkey):
-    at = out.size[2]
-    out.child[at] = child
-    out.parent[at] = parent
-    out.fkey_type[at] = fkey
-    out.size[2] += 1
-
-
-@njit(cache=True, nogil=True)
-def _num_labels_known(task, rows, first, last, until):
-    # Known labels of a time-sorted range: before `until`, and their window over.
-    limit = min(until - 1, until - task.horizon)
-    low, high = first, last
-    while low < high:
-        middle = (low + high) // 2
-        if task.time[rows[middle]] <= limit:
-            low = middle + 1
-        else:
-            high = middle
-    return low - first
-
-
-@njit(cache=True, nogil=True)
-def _label_link(store, work, task, out, row, base, first_row):
-    at = position(work.keys, work.values, task.entity[row])
-    if at >= 0:
-        _link(out, base, first_row + at, len(store.fkey_parent))
-
-
-@njit(cache=True, nogil=True)
-def sample_batch(
-    store, task, limits, num_neighbors, work, seeds, is_task, until, times, keys, out
+def _put_label(
+    store, task, out, label, seed_time, is_seed, at, last_cell, number, context
 ):
+    column = len(store.column_kind)
+    value = np.float32(0.0) if is_seed else task.value[label]
+    _put(out, at, value, 0.0, 0, task.label_type, column, number, context)
+    at += 1
+    time = task.time[label]
+    if at < last_cell:
+        score = (np.float64(time) - store.datetime_scale[0]) / store.datetime_scale[1]
+        relative = _relative(time, seed_time)
+        _put(out, at, score, relative, 0, _DATETIME, column + 1, number, context)
+        at += 1
+    out.row_time[number] = time
+    out.row_table[number] = task.table
+    out.row_index[number] = label
+    return at
+
+
+@njit(cache=True, nogil=True)
+def _put_links(store, work, counts, out, first_row, end):
+    # Links of the visited rows to visited parents; returns where they end.
+    for i in range(counts[0]):
+        row, table = work.rows[i], work.tables[i]
+        first_fkey = store.fkey_start[table]
+        width = store.fkey_start[table + 1] - first_fkey
+        local = row - store.table_start[table]
+        first = store.parent_start[table] + local * width
+        for k in range(width):
+            parent = store.parents[first + k]
+            if parent >= 0:
+                place = position(work.keys, work.values, parent)
+                if place >= 0:
+                    out.child[end] = first_row + i
+                    out.parent[end] = first_row + place
+                    out.fkey_type[end] = first_fkey + k
+                    end += 1
+    return end
+
+
+@njit(cache=True, nogil=True)
+def emit_context(
+    store, task, is_task, work, counts, seed, labels, num_labels, seed_time, limits, out
+):
+    r"""Appends a context to the output: the seed, labels, and visited rows."""
+    at, number, end = out.size[0], out.size[1], out.size[2]
+    context = out.size[3]
+    last_cell = at + limits.num_cells
+    if is_task:
+        first_row = number + 1 + num_labels
+        for i in range(-1, num_labels):
+            label = seed if i < 0 else labels[i]
+            place = position(work.keys, work.values, task.entity[label])
+            if place >= 0:
+                out.child[end] = number
+                out.parent[end] = first_row + place
+                out.fkey_type[end] = len(store.fkey_parent)
+                end += 1
+            at = _put_label(
+                store, task, out, label, seed_time, i < 0, at, last_cell, number, context
+            )
+            number += 1
+    end = _put_links(store, work, counts, out, number, end)
+    for i in range(counts[0]):
+        at = _put_row(
+            store,
+            task.hidden,
+            out,
+            work.rows[i],
+            work.tables[i],
+            seed_time,
+            at,
+            last_cell,
+            number,
+            context,
+        )
+        number += 1
+    out.size[0], out.size[1], out.size[2], out.size[3] = at, number, end, context + 1
+    out.ptr[context + 1] = at
+    out.row_ptr[context + 1] = number
+
+
+@njit(cache=True, nogil=True)
+def sample_batch(store, task, limits, work, seeds, is_task, until, times, keys, out):
     r"""Samples a context for each seed.
 
     Args:
         store: :class:`StoreArrays`.
         task: :class:`TaskArrays`.
         limits: :class:`Limits`.
-        num_neighbors: :obj:`[fkeys]` children a foreign key, -1 for all.
         work: :class:`Frontier`.
         seeds: :obj:`[B]` rows of the task table, or of the store.
         is_task: Whether they are rows of the task table.
@@ -182,83 +225,109 @@ def sample_batch(
     """
     counts = np.zeros(4, dtype=np.int64)
     state = np.zeros(1, dtype=np.uint64)
-    labels = np.empty(limits.num_cells + 1, dtype=np.int64)
     for b in range(len(seeds)):
-        seed, seed_time, limit = seeds[b], times[b], until[b]
+        seed, limit = seeds[b], until[b]
         row_limit = limit - 1 if limits.strict else limit
         state[0] = stream_state(keys[b, 0], keys[b, 1], keys[b, 2])
-        last_cell = out.size[0] + limits.num_cells
         start = task.entity[seed] if is_task else seed
-        num_labels, label_cells = 0, 0
-        own_first = own_known = 0
+        if store.row_time[start] <= row_limit:
+            visit(
+                store,
+                task.hidden,
+                limits.num_neighbors,
+                row_limit,
+                work,
+                counts,
+                start,
+                0,
+                True,
+            )
+        num_labels = 0
         if is_task:
-            local = start - task.first_entity
-            own_first = task.own_start[local]
-            own_last = task.own_start[local + 1]
-            own_known = _num_labels_known(
-                task, task.own_row, own_first, own_last, limit
+            num_labels = draw_labels(
+                store, task, limits, work, counts, start, limit, row_limit, state
             )
-            label_cells = 2
-            taken = min(own_known, limits.own_label_cells // 2)
-            for i in range(taken):
-                labels[num_labels] = task.own_row[own_first + own_known - 1 - i]
-                num_labels += 1
-            known = _num_labels_known(
-                task, task.label_row, 0, len(task.label_row), limit
-            )
-            others = limits.other_label_cells // 2
-            at = known - 1
-            while others > 0 and at >= 0:
-                row = task.label_row[at]
-                if task.entity[row] != start:
-                    labels[num_labels] = row
-                    num_labels += 1
-                    others -= 1
-                at -= 1
-            label_cells += 2 * num_labels
+        label_cells = 2 * (num_labels + 1) if is_task else 0
         expand(
             store,
             task.hidden,
-            num_neighbors,
+            limits.num_neighbors,
             limits.uniform,
             row_limit,
             work,
             counts,
-            start,
             limits.num_cells - label_cells,
             state,
         )
-        if is_task and counts[2] + label_cells < limits.num_cells:
-            # The database had no more to give: further labels of the entity.
-            taken = min(own_known, limits.own_label_cells // 2)
-            while taken < own_known and counts[2] + label_cells + 2 <= limits.num_cells:
-                labels[num_labels] = task.own_row[own_first + own_known - 1 - taken]
-                num_labels += 1
-                taken += 1
-                label_cells += 2
-        seed_row = out.size[1]
-        first_row = seed_row
-        if is_task:
-            _put_label(store, task, out, seed, seed_time, True, last_cell)
-            first_row += 1 + num_labels
-            _label_link(store, work, task, out, seed, seed_row, first_row)
-            for i in range(num_labels):
-                row = labels[i]
-                _label_link(store, work, task, out, row, seed_row + 1 + i, first_row)
-                _put_label(store, task, out, row, seed_time, False, last_cell)
-        for i in range(counts[0]):
-            row = work.rows[i]
-            table = table_of(store.table_start, row)
-            local = row - store.table_start[table]
-            first_fkey = store.fkey_start[table]
-            width = store.fkey_start[table + 1] - first_fkey
-            for k in range(width):
-                parent = store.parents[store.parent_start[table] + local * width + k]
-                if parent >= 0:
-                    at = position(work.keys, work.values, parent)
-                    if at >= 0:
-                        _link(out, first_row + i, first_row + at, first_fkey + k)
-            _put_row(store, task.hidden, out, row, seed_time, last_cell)
-        out.ptr[b + 1] = out.size[0]
-        out.row_ptr[b + 1] = out.size[1]
+        if is_task and limits.fill:
+            num_labels = fill_with_own_labels(
+                task, work, start, limit, limits.num_cells - counts[2], num_labels
+            )
+        emit_context(
+            store,
+            task,
+            is_task,
+            work,
+            counts,
+            seed,
+            work.labels,
+            num_labels,
+            times[b],
+            limits,
+            out,
+        )
         reset(work, counts)
+        forget_labels(work, num_labels)
+
+
+@njit(cache=True, nogil=True)
+def shift_chunk(out, chunk):
+    r"""Appends the chunk of another thread to the output. It may lie in the same
+    memory, behind the end of the output.
+    """
+    cells, rows, links, contexts = out.size[0], out.size[1], out.size[2], out.size[3]
+    for i in range(chunk.size[0]):
+        out.value[cells + i] = chunk.value[i]
+        out.relative_time[cells + i] = chunk.relative_time[i]
+        out.string[cells + i] = chunk.string[i]
+        out.cell_type[cells + i] = chunk.cell_type[i]
+        out.column[cells + i] = chunk.column[i]
+        out.row[cells + i] = chunk.row[i] + rows
+        out.batch[cells + i] = chunk.batch[i] + contexts
+    for i in range(chunk.size[1]):
+        out.row_time[rows + i] = chunk.row_time[i]
+        out.row_table[rows + i] = chunk.row_table[i]
+        out.row_index[rows + i] = chunk.row_index[i]
+    for i in range(chunk.size[2]):
+        out.child[links + i] = chunk.child[i] + rows
+        out.parent[links + i] = chunk.parent[i] + rows
+        out.fkey_type[links + i] = chunk.fkey_type[i]
+    for i in range(1, chunk.size[3] + 1):
+        out.ptr[contexts + i] = chunk.ptr[i] + cells
+        out.row_ptr[contexts + i] = chunk.row_ptr[i] + rows
+    out.size[:] += chunk.size
+
+
+@njit(cache=True, nogil=True)
+def number_strings(string, keys, values, unique):
+    r"""Numbers the strings of a batch by first appearance, in place.
+
+    Args:
+        string: :obj:`[N]` strings of the store, 0 for cells that are none.
+        keys, values: An empty :mod:`row_set` with room for all.
+        unique: The strings by their numbers; 0 stays 0.
+
+    Returns:
+        How many there are.
+    """
+    count = 1
+    for i in range(len(string)):
+        if string[i] == 0:
+            continue
+        slot = find(keys, string[i])
+        if keys[slot] == -1:
+            keys[slot], values[slot] = string[i], count
+            unique[count] = string[i]
+            count += 1
+        string[i] = values[slot]
+    return count

@@ -19,7 +19,7 @@ from torch_geometric_rfm.data.store_arrays import (
     KIND_NUMBER,
 )
 from torch_geometric_rfm.sampler.random_stream import draw_below
-from torch_geometric_rfm.sampler.row_set import find, position
+from torch_geometric_rfm.sampler.row_set import capacity_for, find, position
 
 SECONDS_PER_DAY = 86_400.0
 
@@ -35,6 +35,9 @@ class Frontier(NamedTuple):
     keys: NDArray[np.int64]  # hash set of rows
     values: NDArray[np.int64]
     rows: NDArray[np.int64]  # visited rows in order
+    tables: NDArray[np.int64]  # and the tables that hold them
+    label_keys: NDArray[np.int64]  # hash set of labels
+    labels: NDArray[np.int64]  # and the labels in order
     stack_row: NDArray[np.int64]  # parents still to visit
     stack_depth: NDArray[np.int64]
     head: NDArray[np.int64]  # [depths] first group, -1 if none
@@ -62,39 +65,57 @@ def num_known(row_time, child_row, first, last, until):
 @njit(cache=True, nogil=True)
 def table_of(table_start, row):
     r"""Number of the table that holds a row."""
-    return np.searchsorted(table_start, row, side='right') - 1
+    low, high = 0, len(table_start) - 1
+    while low + 1 < high:
+        middle = (low + high) // 2
+        if table_start[middle] <= row:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 @njit(cache=True, nogil=True)
-def num_cells_of(store, hidden, row):
+def num_cells_of(store, hidden, row, table):
     r"""Number of present, visible cells of a row."""
-    table = table_of(store.table_start, row)
     local = row - store.table_start[table]
+    number = store.number_start[table] + local * store.number_width[table]
+    datetime = store.datetime_start[table] + local * store.datetime_width[table]
+    string = store.string_start[table] + local * store.string_width[table]
     count = 0
     for column in range(store.column_start[table], store.column_start[table + 1]):
-        if not hidden[column] and is_present(store, table, local, column):
-            count += 1
+        if hidden[column]:
+            continue
+        kind = store.column_kind[column]
+        slot = store.column_slot[column]
+        if kind == KIND_NUMBER or kind == KIND_BOOLEAN:
+            count += not np.isnan(store.numbers[number + slot])
+        elif kind == KIND_DATETIME:
+            count += store.datetimes[datetime + slot] != MISSING_TIME
+        else:
+            count += store.strings[string + slot] >= 0
     return count
 
 
 @njit(cache=True, nogil=True)
-def is_present(store, table, local, column):
-    r"""Whether a row has a value in a column."""
-    kind = store.column_kind[column]
-    slot = store.column_slot[column]
-    if kind == KIND_NUMBER or kind == KIND_BOOLEAN:
-        at = store.number_start[table] + local * store.number_width[table] + slot
-        return not np.isnan(store.numbers[at])
-    if kind == KIND_DATETIME:
-        at = store.datetime_start[table] + local * store.datetime_width[table] + slot
-        return store.datetimes[at] != MISSING_TIME
-    at = store.string_start[table] + local * store.string_width[table] + slot
-    return store.strings[at] >= 0
+def first_too_large(store, hidden, rows, num_cells):
+    r"""Cells of the first row that has more than :obj:`num_cells`, 0 if none."""
+    for row in rows:
+        size = num_cells_of(store, hidden, row, table_of(store.table_start, row))
+        if size > num_cells:
+            return size
+    return 0
 
 
 @njit(cache=True, nogil=True)
-def _visit(store, hidden, num_neighbors, until, work, counts, row, depth):
-    # counts: [rows, groups, cells, deepest]. Takes the row and all its parents.
+def visit(
+    store, hidden, num_neighbors, until, work, counts, row, depth, with_children
+):
+    r"""Takes a row and all its parents, and queues groups of their children.
+
+    :obj:`counts` holds the number of rows, groups and cells, and the deepest
+    depth that has a group.
+    """
     top = 0
     work.stack_row[0], work.stack_depth[0] = row, depth
     while top >= 0:
@@ -106,12 +127,14 @@ def _visit(store, hidden, num_neighbors, until, work, counts, row, depth):
         if work.keys[slot] == row:
             continue
         work.keys[slot], work.values[slot] = row, counts[0]
-        work.rows[counts[0]] = row
-        counts[0] += 1
-        counts[2] += num_cells_of(store, hidden, row)
         table = table_of(store.table_start, row)
+        work.rows[counts[0]] = row
+        work.tables[counts[0]] = table
+        counts[0] += 1
+        counts[2] += num_cells_of(store, hidden, row, table)
         local = row - store.table_start[table]
-        _push_groups(store, num_neighbors, until, work, counts, table, local, depth)
+        if with_children:
+            _push_groups(store, num_neighbors, until, work, counts, table, local, depth)
         width = store.fkey_start[table + 1] - store.fkey_start[table]
         first = store.parent_start[table] + local * width
         for k in range(width - 1, -1, -1):
@@ -172,8 +195,16 @@ def expand_last(store, hidden, num_neighbors, until, work, counts, max_cells):
             if work.group_drawn[group] < work.group_limit[group]:
                 _append(work, group, depth)
             if position(work.keys, work.values, child) < 0:
-                _visit(
-                    store, hidden, num_neighbors, until, work, counts, child, depth + 1
+                visit(
+                    store,
+                    hidden,
+                    num_neighbors,
+                    until,
+                    work,
+                    counts,
+                    child,
+                    depth + 1,
+                    True,
                 )
         depth += 1
 
@@ -216,20 +247,25 @@ def expand_uniform(store, hidden, num_neighbors, until, work, counts, max_cells,
             moved[(group, other)] = moved.get((group, place), place)
             child = store.child_row[work.group_first[group] + chosen]
             if position(work.keys, work.values, child) < 0:
-                _visit(
-                    store, hidden, num_neighbors, until, work, counts, child, depth + 1
+                visit(
+                    store,
+                    hidden,
+                    num_neighbors,
+                    until,
+                    work,
+                    counts,
+                    child,
+                    depth + 1,
+                    True,
                 )
         depth += 1
 
 
 @njit(cache=True, nogil=True)
 def expand(
-    store, hidden, num_neighbors, uniform, until, work, counts, start, max_cells, state
+    store, hidden, num_neighbors, uniform, until, work, counts, max_cells, state
 ):
-    r"""Fills :obj:`work.rows` from a start row; :obj:`counts` tells how far."""
-    if store.row_time[start] > until:
-        return
-    _visit(store, hidden, num_neighbors, until, work, counts, start, 0)
+    r"""Fills :obj:`work.rows` from the groups of the rows visited so far."""
     if uniform:
         expand_uniform(
             store, hidden, num_neighbors, until, work, counts, max_cells, state
@@ -244,11 +280,9 @@ def new_frontier(max_rows: int, max_incoming: int, max_parents: int) -> Frontier
     A row brings at most :obj:`max_incoming` groups and :obj:`max_parents`
     parents, so nothing here can overflow.
     """
-    from torch_geometric_rfm.sampler.row_set import capacity_for
-
     capacity = capacity_for(max_rows)
     groups = max(1, max_rows * max_incoming)
-    stack = max_rows * max_parents + 2
+    stack = max_rows * max(1, max_parents) + 2
 
     def make(size: int, fill: int = 0) -> NDArray[np.int64]:
         return np.full(size, fill, dtype=np.int64)
@@ -257,6 +291,9 @@ def new_frontier(max_rows: int, max_incoming: int, max_parents: int) -> Frontier
         keys=make(capacity, -1),
         values=make(capacity),
         rows=make(max_rows),
+        tables=make(max_rows),
+        label_keys=make(capacity, -1),
+        labels=make(max_rows),
         stack_row=make(stack),
         stack_depth=make(stack),
         head=make(2 * max_rows + 4, -1),

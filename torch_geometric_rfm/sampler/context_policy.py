@@ -1,0 +1,121 @@
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+KIND_OWN, KIND_RECENT, KIND_RANDOM = range(3)
+
+
+@dataclass(frozen=True)
+class LocalNeighborhood:
+    r"""Rows around the seed, breadth first: all parents of a visited row, and
+    of its known children some of every foreign key, the shallowest first. It
+    takes all cells that the other policies leave.
+
+    Args:
+        num_neighbors (int or dict): Children drawn per row and foreign key, -1
+            for all of them and 0 for none. A dictionary by
+            :obj:`"<table>.<fkey>"`, or by edge type
+            :obj:`(child, "f2p_<fkey>", parent)`, leaves others at 16.
+        temporal_strategy (str): :obj:`"last"` draws the latest children,
+            :obj:`"uniform"` any.
+
+    Raises:
+        ValueError: If the strategy is unknown.
+    """
+
+    num_neighbors: int | Mapping[Any, int] = 16
+    temporal_strategy: str = 'last'
+
+    def __post_init__(self) -> None:
+        if self.temporal_strategy not in ('last', 'uniform'):
+            raise ValueError(
+                f"temporal_strategy must be 'last' or 'uniform' (got "
+                f"'{self.temporal_strategy}')"
+            )
+
+    def limits(self, fkey_names: list[str]) -> NDArray[np.int64]:
+        r"""Children drawn of each foreign key :obj:`[fkeys]`.
+
+        Raises:
+            ValueError: If a key is unknown, or a number below -1.
+        """
+        given: dict[str, int] = {}
+        default = 16
+        if isinstance(self.num_neighbors, Mapping):
+            given = {_fkey_name(k): n for k, n in self.num_neighbors.items()}
+        else:
+            default = int(self.num_neighbors)
+        unknown = sorted(set(given) - set(fkey_names))
+        if unknown:
+            raise ValueError(
+                f'num_neighbors names unknown foreign keys (got {unknown}, known are: '
+                f'{", ".join(fkey_names)})'
+            )
+        out = np.array([given.get(name, default) for name in fkey_names], np.int64)
+        if (out < -1).any():
+            raise ValueError(
+                f'num_neighbors must be -1 (all), 0 (none) or positive (got '
+                f'{out.min()})'
+            )
+        return out
+
+
+def _fkey_name(key: Any) -> str:
+    if isinstance(key, tuple) and len(key) == 3:
+        child, relation, _ = key
+        return f'{child}.{relation.removeprefix("rev_").removeprefix("f2p_")}'
+    return str(key)
+
+
+@dataclass(frozen=True)
+class LabelPolicy:
+    r"""Known labels of the task, for a share of the cells of a context.
+
+    Args:
+        share (float): Share of the cells, in :math:`[0, 1]`.
+
+    Raises:
+        ValueError: If the share lies outside.
+    """
+
+    share: float
+    kind: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(
+                f'share of {type(self).__name__} must lie in [0, 1] (got {self.share})'
+            )
+
+
+@dataclass(frozen=True)
+class OwnLabels(LabelPolicy):
+    r"""The latest known labels of the seed's own entity. They may also take the
+    cells that the database cannot fill.
+    """
+
+    kind: ClassVar[int] = KIND_OWN
+
+
+@dataclass(frozen=True)
+class RecentLabels(LabelPolicy):
+    r"""The latest known rows of the task table, each with its entity and the
+    parents of that; their cells count towards the share.
+    """
+
+    kind: ClassVar[int] = KIND_RECENT
+
+
+@dataclass(frozen=True)
+class RandomLabels(LabelPolicy):
+    r"""Random known rows of the task table, each with its entity and the parents
+    of that; their cells count towards the share.
+    """
+
+    kind: ClassVar[int] = KIND_RANDOM
+
+
+ContextPolicy = LocalNeighborhood | LabelPolicy
