@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +14,17 @@ from torch_geometric_rfm.data.store_arrays import (
     build_key_arrays,
     row_times,
 )
+from torch_geometric_rfm.data.store_file import (
+    read_store_file,
+    to_tensor,
+    write_store_file,
+)
 from torch_geometric_rfm.data.text_cache import embed_strings
-from torch_geometric_rfm.data.text_encoder import TextEncoder, get_text_encoder
+from torch_geometric_rfm.data.text_encoder import (
+    TextEncoder,
+    check_identity,
+    get_text_encoder,
+)
 from torch_geometric_rfm.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -30,7 +40,8 @@ class CellStore:
     Numbers are z-scored per column in float64 and kept as float32, datetimes
     are unix seconds, strings indices into one table of unique embeddings.
     Children of a row are sorted by time, so that what was known at a time is a
-    prefix. Build it with :meth:`from_hetero`.
+    prefix. Build it with :meth:`from_hetero`; :meth:`save` and :meth:`load` keep
+    it on disk, where processes may share it.
 
     Attributes:
         table_names (list): Node types, link tables last.
@@ -43,35 +54,65 @@ class CellStore:
 
     def __init__(
         self,
-        tables: list[RawTable],
+        table_names: list[str],
+        column_names: list[str],
+        fkey_names: list[str],
+        arrays: StoreArrays,
+        text_embedding: Tensor,
+        column_embedding: Tensor,
         text_encoder: TextEncoder,
-        cutoff: int | None,
-        cache_dir: Any,
+        cutoff: int | None = None,
+        cache_dir: Any = None,
     ) -> None:
-        self.table_names = [table.name for table in tables]
+        self.table_names = table_names
+        self.column_names = column_names
+        self.fkey_names = fkey_names
+        self.arrays = arrays
+        self.text_embedding = text_embedding
+        self.column_embedding = column_embedding
         self.text_encoder = text_encoder
         self.cutoff = cutoff
         self.cache_dir = cache_dir
-        self.column_names = [
+
+    @classmethod
+    def from_tables(
+        cls,
+        tables: list[RawTable],
+        text_encoder: TextEncoder,
+        cutoff: int | None = None,
+        cache_dir: Any = None,
+    ) -> 'CellStore':
+        r"""Builds the store of clean tables; see :meth:`from_hetero`."""
+        column_names = [
             f'{column} of {table.name}'
             for table in tables
             for column in sorted(table.columns)
-        ]
-        self.fkey_names = [
-            f'{table.name}.{fkey}' for table in tables for fkey in table.parents
         ]
         num_rows = np.array([table.num_rows for table in tables], dtype=np.int64)
         table_start = np.concatenate([[0], np.cumsum(num_rows)])
         row_time = row_times(tables)
         vocabulary = Vocabulary()
-        self.arrays = StoreArrays(
+        arrays = StoreArrays(
             table_start=table_start,
             row_time=row_time,
             **build_key_arrays(tables, table_start, row_time),
             **build_cell_arrays(tables, cutoff, vocabulary),
         )
-        self.column_embedding = self.embed(self.column_names)
-        self.text_embedding = vocabulary.embed(self.embed, self.text_channels)
+
+        def embed(strings: list[str]) -> Tensor:
+            return embed_strings(strings, text_encoder, cache_dir=cache_dir)
+
+        return cls(
+            table_names=[table.name for table in tables],
+            column_names=column_names,
+            fkey_names=[f'{t.name}.{fkey}' for t in tables for fkey in t.parents],
+            arrays=arrays,
+            text_embedding=vocabulary.embed(embed, text_encoder.channels),
+            column_embedding=embed(column_names),
+            text_encoder=text_encoder,
+            cutoff=cutoff,
+            cache_dir=cache_dir,
+        )
 
     @classmethod
     def from_hetero(
@@ -130,7 +171,86 @@ class CellStore:
         encoder = get_text_encoder(text_encoder)
         seconds = None if cutoff is None else int(pd.Timestamp(cutoff).timestamp())
         tables = read_tables(data, col_stats, db, cell_types, time_attr)
-        return cls(tables, encoder, seconds, cache_dir)
+        return cls.from_tables(tables, encoder, seconds, cache_dir)
+
+    def save(self, path: str | Path) -> None:
+        r"""Writes the store to one file, whole or not at all.
+
+        Args:
+            path (str): The file; a store that stands there is replaced.
+
+        Raises:
+            FileExistsError: If another kind of file stands there.
+            OSError: If the file cannot be written; an earlier store stays.
+        """
+        settings = {
+            'table_names': self.table_names,
+            'column_names': self.column_names,
+            'fkey_names': self.fkey_names,
+            'cutoff': self.cutoff,
+            'text_encoder': self.text_encoder.identity(),
+        }
+        tensors = {name: to_tensor(a) for name, a in self.arrays._asdict().items()}
+        tensors['text_embedding'] = self.text_embedding
+        tensors['column_embedding'] = self.column_embedding
+        write_store_file(path, tensors, settings)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        mmap: bool = True,
+        text_encoder: TextEncoder | str | None = None,
+        verify: bool = True,
+        cache_dir: Any = None,
+    ) -> 'CellStore':
+        r"""Reads a store that was saved.
+
+        Args:
+            path (str): The file.
+            mmap (bool): Whether to map the file rather than to read it, so
+                that processes share its pages. The file may be replaced
+                meanwhile, by :meth:`save`, but not be edited.
+                (default: :obj:`True`)
+            text_encoder (TextEncoder or str, optional): The encoder that the
+                store was built with; by its name if not given.
+                (default: :obj:`None`)
+            verify (bool): Whether to compare checksums, which reads the file
+                once. (default: :obj:`True`)
+            cache_dir (str, optional): Where embeddings of the phrases of tasks
+                are cached. (default: :obj:`None`)
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is no store, of a later format, damaged, or was
+                built with another text encoder.
+
+        Example:
+            >>> import tempfile
+            >>> from torch_geometric_rfm.testing import toy_task_store
+            >>> store = toy_task_store().store
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     store.save(f'{folder}/toy.store')
+            ...     loaded = CellStore.load(f'{folder}/toy.store', mmap=False)
+            >>> loaded.num_rows == store.num_rows
+            True
+        """
+        tensors, settings = read_store_file(path, mmap, verify)
+        identity = settings.pop('text_encoder')
+        encoder = get_text_encoder(text_encoder or identity['name'])
+        check_identity(encoder, identity)
+        embeddings = [
+            tensors.pop(name) for name in ('text_embedding', 'column_embedding')
+        ]
+        arrays = StoreArrays(**{name: t.numpy() for name, t in tensors.items()})
+        return cls(
+            **settings,
+            arrays=arrays,
+            text_embedding=embeddings[0],
+            column_embedding=embeddings[1],
+            text_encoder=encoder,
+            cache_dir=cache_dir,
+        )
 
     def with_task(self, task: 'Task') -> 'TaskStore':
         r"""Lays a task over the store: its table of labels, and the columns that

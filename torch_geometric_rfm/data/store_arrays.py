@@ -73,6 +73,8 @@ def build_key_arrays(
     tables: list[RawTable], table_start: NDArray[Any], row_time: NDArray[Any]
 ) -> dict[str, NDArray[Any]]:
     r"""Parents as one matrix a table, children as one time-sorted CSR a key."""
+    from torch_geometric_rfm.data.group_rows import group_rows
+
     dtype = index_type(len(row_time))
     number = {table.name: i for i, table in enumerate(tables)}
     parents: list[NDArray[Any]] = []
@@ -86,21 +88,20 @@ def build_key_arrays(
         block: NDArray[Any] = np.full(
             (table.num_rows, len(table.parents)), -1, dtype=dtype
         )
-        rows = np.arange(table_start[t], table_start[t + 1])
+        order = _time_order(row_time[table_start[t] : table_start[t + 1]], dtype)
         for k, (parent, position) in enumerate(table.parents.values()):
             p = number[parent]
             present = position >= 0
             block[present, k] = position[present] + table_start[p]
-            child, owner = rows[present], position[present]
-            order = np.lexsort((row_time[child], owner))
-            counts = np.bincount(owner, minlength=tables[p].num_rows)
-            ptr: NDArray[Any] = np.concatenate([[0], np.cumsum(counts)]).astype(dtype)
+            ptr: NDArray[Any] = np.zeros(tables[p].num_rows + 1, dtype=dtype)
+            child: NDArray[Any] = np.empty(np.count_nonzero(present), dtype=dtype)
+            group_rows(order, position, table_start[t], ptr, child)
             incoming[p].append(len(fkey_parent))
             fkey_parent.append(p)
             child_start.append(child_offset)
             child_ptr_start.append(ptr_offset)
             child_ptr.append(ptr)
-            child_row.append(child[order].astype(dtype))
+            child_row.append(child)
             child_offset += child.size
             ptr_offset += ptr.size
         parent_start.append(parent_offset)
@@ -119,6 +120,12 @@ def build_key_arrays(
         'child_ptr': _concatenate(child_ptr, dtype),
         'child_row': _concatenate(child_row, dtype),
     }
+
+
+def _time_order(time: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    if (time[1:] >= time[:-1]).all():
+        return np.arange(len(time), dtype=dtype)
+    return np.argsort(time, kind='stable').astype(dtype)
 
 
 def _concatenate(arrays: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:

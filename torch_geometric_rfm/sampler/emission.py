@@ -83,44 +83,53 @@ def _put(out, at, value, relative, string, cell_type, column, row, context):
 
 
 @njit(cache=True, nogil=True)
-def _put_row(store, hidden, out, row, table, seed_time, at, last_cell, number, context):
-    # Cells of a row of the database from `at` on; returns where they end.
-    local = row - store.table_start[table]
-    numbers = store.number_start[table] + local * store.number_width[table]
-    datetimes = store.datetime_start[table] + local * store.datetime_width[table]
-    strings = store.string_start[table] + local * store.string_width[table]
+def _put_rows(store, hidden, work, counts, out, seed_time, at, last_cell, number):
+    # Visited rows as rows from `number` and cells from `at` on; returns where the
+    # cells end. One call for all: passing this many arrays is what costs.
+    context = out.size[3]
     mean, scale = store.datetime_scale[0], store.datetime_scale[1]
-    for column in range(store.column_start[table], store.column_start[table + 1]):
-        if at >= last_cell:
-            break
-        if hidden[column]:
-            continue
-        kind = store.column_kind[column]
-        slot = store.column_slot[column]
-        cell_type = store.column_type[column]
-        if kind == KIND_NUMBER or kind == KIND_BOOLEAN:
-            value = store.numbers[numbers + slot]
-            if np.isnan(value):
+    for i in range(counts[0]):
+        row, table = work.rows[i], work.tables[i]
+        local = row - store.table_start[table]
+        numbers = store.number_start[table] + local * store.number_width[table]
+        datetimes = store.datetime_start[table] + local * store.datetime_width[table]
+        strings = store.string_start[table] + local * store.string_width[table]
+        for column in range(store.column_start[table], store.column_start[table + 1]):
+            if at >= last_cell:
+                break
+            if hidden[column]:
                 continue
-            if kind == KIND_BOOLEAN:
-                value = (value - store.column_mean[column]) / store.column_std[column]
-            _put(out, at, value, 0.0, 0, cell_type, column, number, context)
-        elif kind == KIND_DATETIME:
-            time = store.datetimes[datetimes + slot]
-            if time == MISSING_TIME:
-                continue
-            score = (np.float64(time) - mean) / scale
-            relative = _relative(time, seed_time)
-            _put(out, at, score, relative, 0, cell_type, column, number, context)
-        else:
-            string = store.strings[strings + slot]
-            if string < 0:
-                continue
-            _put(out, at, 0.0, 0.0, string, cell_type, column, number, context)
-        at += 1
-    out.row_time[number] = store.row_time[row]
-    out.row_table[number] = table
-    out.row_index[number] = local
+            kind = store.column_kind[column]
+            slot = store.column_slot[column]
+            value, relative, string = 0.0, 0.0, np.int64(0)
+            if kind == KIND_NUMBER or kind == KIND_BOOLEAN:
+                value = np.float64(store.numbers[numbers + slot])
+                if np.isnan(value):
+                    continue
+                if kind == KIND_BOOLEAN:
+                    value -= store.column_mean[column]
+                    value /= store.column_std[column]
+            elif kind == KIND_DATETIME:
+                time = store.datetimes[datetimes + slot]
+                if time == MISSING_TIME:
+                    continue
+                value = (np.float64(time) - mean) / scale
+                relative = _relative(time, seed_time)
+            else:
+                string = np.int64(store.strings[strings + slot])
+                if string < 0:
+                    continue
+            out.value[at] = value
+            out.relative_time[at] = relative
+            out.string[at] = string
+            out.cell_type[at] = store.column_type[column]
+            out.column[at] = column
+            out.row[at] = number + i
+            out.batch[at] = context
+            at += 1
+        out.row_time[number + i] = store.row_time[row]
+        out.row_table[number + i] = table
+        out.row_index[number + i] = local
     return at
 
 
@@ -188,20 +197,10 @@ def emit_context(
             )
             number += 1
     end = _put_links(store, work, counts, out, number, end)
-    for i in range(counts[0]):
-        at = _put_row(
-            store,
-            task.hidden,
-            out,
-            work.rows[i],
-            work.tables[i],
-            seed_time,
-            at,
-            last_cell,
-            number,
-            context,
-        )
-        number += 1
+    at = _put_rows(
+        store, task.hidden, work, counts, out, seed_time, at, last_cell, number
+    )
+    number += counts[0]
     out.size[0], out.size[1], out.size[2], out.size[3] = at, number, end, context + 1
     out.ptr[context + 1] = at
     out.row_ptr[context + 1] = number

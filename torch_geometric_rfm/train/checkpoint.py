@@ -1,6 +1,4 @@
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +6,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from torch_geometric_rfm.data.atomic_file import write_atomically
 from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.nn import RelationalTransformer
 
@@ -45,7 +44,7 @@ def prepare_folder(folder: str | Path) -> Path:
 
 def write_json(path: Path, content: Any) -> None:
     r"""Writes JSON whole or not at all."""
-    _write(path, lambda temporary: Path(temporary).write_text(dumps(content)))
+    write_atomically(path, lambda part: Path(part).write_text(dumps(content)))
 
 
 def dumps(content: Any) -> str:
@@ -68,7 +67,8 @@ def save_checkpoint(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    _write(folder / 'model.safetensors', lambda path: save_file(weights, path))
+    path = folder / 'model.safetensors'
+    write_atomically(path, lambda part: save_file(weights, part))
     config = {
         'format': FORMAT,
         'format_version': FORMAT_VERSION,
@@ -126,18 +126,6 @@ def _is_run(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and config.get('format') == FORMAT
-
-
-def _write(path: Path, write: Any) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    os.close(handle)
-    try:
-        write(temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def clone_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
