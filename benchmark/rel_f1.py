@@ -109,9 +109,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(args.jobs) as pool:
             runs = [
-                pool.submit(
-                    run_seed, args.db, *run, seed, args.minutes, folder, extra
-                )
+                pool.submit(run_seed, args.db, *run, seed, args.minutes, folder, extra)
                 for run in RUNS
                 for seed in args.seeds
             ]

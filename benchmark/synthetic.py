@@ -6,7 +6,7 @@ order of time.
 
     python benchmark/synthetic.py --rows 1000000 --out folder
 
-writes its tables as Parquet with a :obj:`schema.json`.
+writes its tables as Parquet with a :obj:`tables.json`.
 """
 
 import argparse
@@ -131,7 +131,7 @@ def make_store(num_rows: int, seed: int = 0) -> TaskStore:
 
 
 def write_parquet(db: Database, task: Task, folder: Path) -> None:
-    r"""Writes the tables, and what their columns mean as :obj:`schema.json`."""
+    r"""Writes the tables, and what their columns mean as :obj:`tables.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     tables = {}
     for name, table in db.table_dict.items():
@@ -152,7 +152,7 @@ def write_parquet(db: Database, task: Task, folder: Path) -> None:
         'target_col': task.target_col,
     }
     content = {'tables': tables, 'task': about}
-    (folder / 'schema.json').write_text(json.dumps(content, indent=2))
+    (folder / 'tables.json').write_text(json.dumps(content, indent=2))
 
 
 def main() -> None:

@@ -280,9 +280,7 @@ def test_recent_labels_come_with_their_entities():
         customers = {index for table, index in context if table == 'customers'}
         time = frame['time'].iloc[row]
         for entity in frame['entity'].iloc[taken]:
-            joined = store.store.arrays.row_time[
-                store.arrays.first_entity + entity
-            ]
+            joined = store.store.arrays.row_time[store.arrays.first_entity + entity]
             assert (entity in customers) == (joined <= int(time.timestamp()))
 
 

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from torch_geometric_rfm.data import CellStore, HashingTextEncoder, to_hetero
 from torch_geometric_rfm.loader import ContextLoader
-from torch_geometric_rfm.loader import ContextLoader
 from torch_geometric_rfm.testing import (
     RawDatabase,
     find_violations,

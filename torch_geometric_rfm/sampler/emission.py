@@ -193,7 +193,16 @@ def emit_context(
                 out.fkey_type[end] = len(store.fkey_parent)
                 end += 1
             at = _put_label(
-                store, task, out, label, seed_time, i < 0, at, last_cell, number, context
+                store,
+                task,
+                out,
+                label,
+                seed_time,
+                i < 0,
+                at,
+                last_cell,
+                number,
+                context,
             )
             number += 1
     end = _put_links(store, work, counts, out, number, end)

@@ -108,9 +108,7 @@ def first_too_large(store, hidden, rows, num_cells):
 
 
 @njit(cache=True, nogil=True)
-def visit(
-    store, hidden, num_neighbors, until, work, counts, row, depth, with_children
-):
+def visit(store, hidden, num_neighbors, until, work, counts, row, depth, with_children):
     r"""Takes a row and all its parents, and queues groups of their children.
 
     :obj:`counts` holds the number of rows, groups and cells, and the deepest

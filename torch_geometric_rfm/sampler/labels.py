@@ -1,6 +1,5 @@
 r"""Compiled choice of known labels that join a context."""
 
-import numpy as np
 from numba import njit
 
 from torch_geometric_rfm.sampler.context_policy import KIND_OWN, KIND_RECENT
