@@ -33,7 +33,7 @@ SAMPLING = {
     'num_cells': 128,
     'num_neighbors': 8,
     'temporal_strategy': 'last',
-    'own_labels': 0.0,
+    'own_labels': 0.15,
     'recent_labels': 0.0,
     'random_labels': 0.0,
     'strict': False,

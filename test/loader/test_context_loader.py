@@ -2,11 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.utils.data import get_worker_info
 from torch_geometric.data import Batch
 
 from torch_geometric_rfm.data import CellStore, HashingTextEncoder, to_hetero
 from torch_geometric_rfm.loader import ContextLoader
 from torch_geometric_rfm.testing import toy_database, toy_task_store
+from torch_geometric_rfm.transforms import MaskCells
 
 WORKERS = pytest.mark.filterwarnings(
     'ignore:This DataLoader will create:UserWarning',
@@ -41,7 +43,7 @@ def assert_equal(first, second):
 
 
 @WORKERS
-@pytest.mark.parametrize('num_workers', [1, 4])
+@pytest.mark.parametrize('num_workers', [1, 2, 4])
 def test_batches_do_not_depend_on_workers(store, num_workers):
     kwargs = {
         'num_cells': 40,
@@ -171,12 +173,100 @@ def test_a_transform_sees_every_batch(store):
     assert repr(loader) == 'ContextLoader(306)'
 
 
+@WORKERS
+@pytest.mark.parametrize('change', ['masks', 'strings', 'other type'])
+def test_a_transform_runs_in_the_workers(store, change):
+    def transform(cells):
+        if change == 'masks':
+            return MaskCells('uniform', 0.5)(cells)
+        if change == 'strings':
+            cells.text_embedding = cells.text_embedding + 1
+            cells.worker = get_worker_info() is not None
+            return cells
+        return cells.value.sum(), cells.column_names
+
+    kwargs = {'transform': transform, 'batch_size': 100, 'num_cells': 40}
+    for first, second in zip(
+        ContextLoader(store, **kwargs), ContextLoader(store, num_workers=2, **kwargs)
+    ):
+        if change == 'other type':
+            assert first[0] == second[0]
+            assert first[1] == second[1]
+            continue
+        assert_equal(first, second)
+        assert first.column_names == second.column_names
+        assert torch.equal(first.text_embedding, second.text_embedding)
+        if change == 'strings':
+            assert second.worker
+            assert not first.worker
+
+
+@WORKERS
+@pytest.mark.parametrize('num_workers', [0, 2])
+@pytest.mark.parametrize('stop', [0, 1, 3, 7])
+def test_a_resumed_epoch_equals_an_uninterrupted_one(store, num_workers, stop):
+    kwargs = {
+        'num_cells': 40,
+        'num_neighbors': 2,
+        'batch_size': 50,
+        'shuffle': True,
+        'temporal_strategy': 'uniform',
+    }
+    whole = ContextLoader(store, **kwargs)
+    expected = [list(whole), list(whole)]
+    stopped = ContextLoader(store, num_workers=num_workers, **kwargs)
+    list(stopped)
+    batches = iter(stopped)
+    for _ in range(stop):
+        next(batches)
+    state = stopped.state_dict()
+    assert state == {'epoch': 1, 'num_batches': stop}
+    resumed = ContextLoader(store, num_workers=num_workers, **kwargs)
+    resumed.load_state_dict(state)
+    if stop == 7:  # The epoch was over: the next one begins.
+        state = {'epoch': 2, 'num_batches': 0}
+        expected.append(list(whole))
+    assert resumed.state_dict() == state
+    rest = list(resumed)
+    for first, second in zip(expected[-1][stop % 7 :], rest, strict=True):
+        assert_equal(first, second)
+    # And so it goes on.
+    for first, second in zip(list(whole), resumed, strict=stop < 7):
+        if stop < 7:
+            assert_equal(first, second)
+
+
+@pytest.mark.parametrize('num_replicas', [2, 3])
+def test_ranks_are_disjoint_and_together_complete(store, num_replicas):
+    kwargs = {'num_cells': 40, 'shuffle': True, 'temporal_strategy': 'uniform'}
+    alone = list(ContextLoader(store, batch_size=1, **kwargs))
+    of_input = {int(cells.input_id): cells for cells in alone}
+    seen = []
+    for rank in range(num_replicas):
+        loader = ContextLoader(
+            store, batch_size=1, rank=rank, num_replicas=num_replicas, **kwargs
+        )
+        shard = list(loader)
+        assert len(shard) == len(loader)
+        assert abs(len(shard) - len(alone) / num_replicas) < 1
+        for cells in shard:
+            assert_equal(cells, of_input[int(cells.input_id)])
+            seen.append(int(cells.input_id))
+    assert sorted(seen) == sorted(of_input)
+    with pytest.raises(ValueError, match=r'got rank=2, num_replicas=2'):
+        ContextLoader(store, rank=2, num_replicas=2)
+    with pytest.raises(ValueError, match='shard the own order of the loader'):
+        ContextLoader(store, sampler=[1, 2], num_replicas=2)
+
+
 def test_a_sampler_or_batch_sampler_of_torch(store):
     loader = ContextLoader(store, sampler=[4, 1, 2], batch_size=2)
     assert [batch.input_id.tolist() for batch in loader] == [[4, 1], [2]]
     loader = ContextLoader(store, batch_sampler=[[4, 1], [2]])
     assert [batch.input_id.tolist() for batch in loader] == [[4, 1], [2]]
     loader.set_epoch(3)
+    with pytest.raises(ValueError, match='of its own cannot be resumed'):
+        loader.load_state_dict({'epoch': 0, 'num_batches': 1})
 
 
 def test_without_a_task(store):

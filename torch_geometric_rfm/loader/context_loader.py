@@ -80,7 +80,7 @@ class ContextLoader(DataLoader):
             for labels, see :class:`~torch_geometric_rfm.sampler.OwnLabels`,
             :class:`~torch_geometric_rfm.sampler.RecentLabels` and
             :class:`~torch_geometric_rfm.sampler.RandomLabels`.
-            (default: :obj:`0.0`)
+            (default: :obj:`0.15`, :obj:`0.0`, :obj:`0.0`)
         strict, num_threads: See
             :class:`~torch_geometric_rfm.sampler.ContextSampler`.
         transform (Callable, optional): Applied to every batch, in the worker.
@@ -113,7 +113,7 @@ class ContextLoader(DataLoader):
         protocol: str = 'rolling',
         num_cells: int = 256,
         temporal_strategy: str = 'last',
-        own_labels: float = 0.0,
+        own_labels: float = 0.15,
         recent_labels: float = 0.0,
         random_labels: float = 0.0,
         strict: bool = False,
@@ -211,7 +211,7 @@ class ContextLoader(DataLoader):
         # What the receiver can look up itself need not travel.
         shared = self.context_sampler.shared
         for key in ['text_embedding', *shared]:
-            if cells.get(key) is (embedding if key not in shared else shared[key]):
+            if cells.get(key) is shared.get(key, embedding):
                 del cells[key]
         return PackedBatch(cells), strings
 

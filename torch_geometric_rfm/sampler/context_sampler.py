@@ -49,7 +49,7 @@ class ContextSampler:
         policies (sequence): What fills a context: one
             :class:`~torch_geometric_rfm.sampler.LocalNeighborhood`, and shares
             for labels in order of precedence.
-            (default: :obj:`(LocalNeighborhood(), OwnLabels(0.0))`)
+            (default: :obj:`(LocalNeighborhood(), OwnLabels(0.15))`)
         num_cells (int): Cells of a context at most. (default: :obj:`256`)
         strict (bool): Leave out rows of exactly the time
             :obj:`visible_until`. (default: :obj:`False`)
@@ -91,7 +91,7 @@ class ContextSampler:
         if num_threads < 1:
             raise ValueError(f'num_threads must be positive (got {num_threads})')
         if policies is None:
-            policies = (LocalNeighborhood(), OwnLabels(0.0))
+            policies = (LocalNeighborhood(), OwnLabels(0.15))
         self.policies = tuple(policies)
         self.num_cells = num_cells
         self.seed = seed

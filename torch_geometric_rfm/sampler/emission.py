@@ -322,7 +322,8 @@ def number_strings(string, keys, values, unique):
 
     Args:
         string: :obj:`[N]` strings of the store, 0 for cells that are none.
-        keys, values: An empty :mod:`row_set` with room for all.
+        keys: An empty :mod:`row_set` with room for all.
+        values: The values of its slots.
         unique: The strings by their numbers; 0 stays 0.
 
     Returns:
