@@ -1,44 +1,20 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.task_store import TaskStore
+from torch_geometric_rfm.loader.epoch_sampler import (
+    EpochSampler,
+    Identity,
+    split_epochs,
+)
 from torch_geometric_rfm.sampler.context_sampler import ContextSampler
-
-
-class _Identity(Dataset):
-    def __init__(self, length: int) -> None:
-        self.length = length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, key: Any) -> Any:
-        return key
-
-
-class _EpochSampler(Sampler):
-    # Sends the epoch along with each input: workers need no state of their own.
-    def __init__(self, length: int, shuffle: bool, seed: int) -> None:
-        self.length, self.shuffle, self.seed, self.epoch = length, shuffle, seed, 0
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch = self.epoch
-        self.epoch += 1
-        order = np.arange(self.length)
-        if self.shuffle:
-            np.random.default_rng((self.seed, epoch)).shuffle(order)
-        for i in order.tolist():
-            yield epoch, i
 
 
 class ContextLoader(DataLoader):
@@ -133,11 +109,11 @@ class ContextLoader(DataLoader):
         self.context_sampler.check_seeds(self.rows, self.visible_until)
         order = kwargs.pop('sampler', None)
         if order is None and kwargs.get('batch_sampler') is None:
-            order = _EpochSampler(len(self.rows), shuffle, seed)
+            order = EpochSampler(len(self.rows), shuffle, seed)
         if kwargs.get('batch_sampler') is not None:
             batch_size = 1
         super().__init__(
-            _Identity(len(self.rows)),
+            Identity(len(self.rows)),
             batch_size=batch_size,
             sampler=order,
             collate_fn=self.collate_fn,
@@ -148,8 +124,7 @@ class ContextLoader(DataLoader):
         r"""Samples the contexts of a list of inputs, each an index or an
         :obj:`(epoch, index)` pair.
         """
-        pairs = [i if isinstance(i, tuple) else (0, int(i)) for i in inputs]
-        epoch, index = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+        epoch, index = split_epochs(inputs)
         cells = self.context_sampler.sample(
             self.rows[index],
             self.seed_time[index],
@@ -161,7 +136,7 @@ class ContextLoader(DataLoader):
 
     def set_epoch(self, epoch: int) -> None:
         r"""Sets the epoch that the next iteration counts as."""
-        if isinstance(self.sampler, _EpochSampler):
+        if isinstance(self.sampler, EpochSampler):
             self.sampler.epoch = epoch
 
     def __repr__(self) -> str:
