@@ -434,3 +434,21 @@ def test_sampling_from_edges_is_not_supported():
     sampler = TemporalNeighborSampler(people('data', hetero=False), [1])
     with pytest.raises(NotImplementedError, match='sampling from edges'):
         sampler.sample_from_edges(None)
+
+
+def test_indices_of_64_bits_give_the_same():
+    data, rng = random_graph(3)
+    inputs = random_seeds(data, rng)
+    sampler = TemporalNeighborSampler(data, [2, 2], time_attr='time')
+    first = sampler.sample_from_nodes(inputs)
+    wide = {
+        key: value.astype(np.int64)
+        for key, value in sampler._index._asdict().items()
+        if value.dtype == np.int32
+    }
+    assert set(wide) == {'ptr', 'neighbor', 'edge_id', 'time_at'}
+    sampler._index = sampler._index._replace(**wide)
+    second = sampler.sample_from_nodes(inputs)
+    assert first.num_sampled_edges == second.num_sampled_edges
+    for edge_type in data.edge_types:
+        assert torch.equal(first.edge[edge_type], second.edge[edge_type])
