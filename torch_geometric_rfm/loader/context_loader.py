@@ -1,15 +1,20 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch.utils.data import DataLoader, get_worker_info
 from torch_geometric.loader.base import DataLoaderIterator
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.task_store import TaskStore
+from torch_geometric_rfm.loader.epoch_sampler import (
+    EpochSampler,
+    Identity,
+    split_epochs,
+)
 from torch_geometric_rfm.loader.packing import PackedBatch
 from torch_geometric_rfm.sampler.context_policy import (
     LocalNeighborhood,
@@ -18,38 +23,6 @@ from torch_geometric_rfm.sampler.context_policy import (
     RecentLabels,
 )
 from torch_geometric_rfm.sampler.context_sampler import ContextSampler
-
-
-class _Identity(Dataset):
-    def __init__(self, length: int) -> None:
-        self.length = length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, key: Any) -> Any:
-        return key
-
-
-class _EpochSampler(Sampler):
-    # Sends the epoch along with each input: workers need no state of their own.
-    def __init__(
-        self, length: int, shuffle: bool, seed: int, rank: int, num_replicas: int
-    ) -> None:
-        self.length, self.shuffle, self.seed = length, shuffle, seed
-        self.rank, self.num_replicas = rank, num_replicas
-        self.epoch = self.skip = 0
-
-    def __len__(self) -> int:
-        return len(range(self.rank, self.length, self.num_replicas))
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch, skip = self.epoch, self.skip
-        order = np.arange(self.length)
-        if self.shuffle:
-            np.random.default_rng((self.seed, epoch)).shuffle(order)
-        for i in order[self.rank :: self.num_replicas][skip:].tolist():
-            yield epoch, i
 
 
 class ContextLoader(DataLoader):
@@ -163,7 +136,9 @@ class ContextLoader(DataLoader):
         self.context_sampler.check_seeds(self.rows, self.visible_until)
         order = kwargs.pop('sampler', None)
         if order is None and kwargs.get('batch_sampler') is None:
-            order = _EpochSampler(len(self.rows), shuffle, seed, rank, num_replicas)
+            order = EpochSampler(
+                len(self.rows), shuffle, seed, rank=rank, num_replicas=num_replicas
+            )
         elif num_replicas > 1:
             raise ValueError(
                 'rank and num_replicas shard the own order of the loader; leave them '
@@ -175,7 +150,7 @@ class ContextLoader(DataLoader):
         if kwargs.get('batch_sampler') is not None:
             batch_size = 1
         super().__init__(
-            _Identity(len(self.rows)),
+            Identity(len(self.rows)),
             batch_size=batch_size,
             sampler=order,
             collate_fn=self.collate_fn,
@@ -188,8 +163,7 @@ class ContextLoader(DataLoader):
 
         In a worker it returns them packed, as :meth:`_receive` expects them.
         """
-        pairs = [i if isinstance(i, tuple) else (0, int(i)) for i in inputs]
-        epoch, index = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+        epoch, index = split_epochs(inputs)
         cells, strings = self.context_sampler.sample_indices(
             self.rows[index],
             self.seed_time[index],
@@ -232,7 +206,7 @@ class ContextLoader(DataLoader):
         return DataLoaderIterator(iterator, self._receive)
 
     def __iter__(self) -> Iterator[Any]:
-        if isinstance(self.sampler, _EpochSampler):
+        if isinstance(self.sampler, EpochSampler):
             self._epoch, self._num_batches = self._resumed or (self._epoch + 1, 0)
             self._resumed = None
             self.sampler.epoch = self._epoch
@@ -263,7 +237,7 @@ class ContextLoader(DataLoader):
         Raises:
             ValueError: If the loader has an order of its own making.
         """
-        if not isinstance(self.sampler, _EpochSampler):
+        if not isinstance(self.sampler, EpochSampler):
             raise ValueError(
                 'a loader with a sampler or batch_sampler of its own cannot be resumed'
             )

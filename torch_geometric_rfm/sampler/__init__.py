@@ -1,4 +1,4 @@
-r"""Sampling of relational contexts."""
+r"""Sampling of relational contexts and of temporal subgraphs."""
 
 from torch_geometric_rfm.sampler.context_policy import (
     ContextPolicy,
@@ -8,6 +8,9 @@ from torch_geometric_rfm.sampler.context_policy import (
     RecentLabels,
 )
 from torch_geometric_rfm.sampler.context_sampler import ContextSampler
+from torch_geometric_rfm.sampler.temporal_neighbor_sampler import (
+    TemporalNeighborSampler,
+)
 
 __all__ = [
     'ContextPolicy',
@@ -16,4 +19,5 @@ __all__ = [
     'OwnLabels',
     'RandomLabels',
     'RecentLabels',
+    'TemporalNeighborSampler',
 ]
