@@ -179,7 +179,10 @@ def _to_arrow(series: pd.Series) -> Any:
     try:
         return pa.array(series, from_pandas=True)
     except (pa.ArrowException, UnicodeError):
-        # Mixed objects and broken strings: enough to know which are present.
-        present = series.notna().to_numpy()
-        texts = [ascii(value) for value in series.tolist()]
-        return pa.array([t if p else None for t, p in zip(texts, present)])
+        # Mixed objects, and strings that UTF-8 cannot hold:
+        present = series.notna().tolist()
+        texts = [
+            str(value).encode('utf-8', 'backslashreplace').decode() if here else None
+            for value, here in zip(series.tolist(), present)
+        ]
+        return pa.array(texts, type=pa.string())
