@@ -232,5 +232,38 @@ def evaluate(
         _write_json(json, figures)
 
 
+@app.command()
+def audit(
+    db: Database,
+    task: TaskName,
+    contexts: Annotated[int, typer.Option(help='contexts to draw')] = 1000,
+    protocol: Protocol = 'rolling',
+    horizon: Horizon = None,
+    text_encoder: Encoder = 'hashing',
+    seed: Annotated[int, typer.Option(help='of the draw')] = 0,
+    json: Json = None,
+) -> None:
+    r"""Check contexts against the raw tables by SQL; exit code 1 on any finding."""
+    with _named_errors():
+        from torch_geometric_rfm.audit import audit_task
+        from torch_geometric_rfm.cli.audit import print_audit
+
+        _check_protocol(protocol)
+        report = audit_task(
+            db,
+            task,
+            contexts,
+            protocol,
+            horizon=horizon,
+            text_encoder=text_encoder,
+            seed=seed,
+            progress=_bar('drawing contexts'),
+        )
+        print_audit(report, console)
+        _write_json(json, report.to_dict())
+    if report.findings:
+        raise typer.Exit(1)
+
+
 if __name__ == '__main__':
     app()
