@@ -119,16 +119,15 @@ def load_rates(store, num_workers, seconds):
     return count / (time.perf_counter() - start)
 
 
-def official_rate(python, arguments, seconds):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / 'official.json'
-        command = [python, str(OFFICIAL), *arguments, '--num-cells', str(NUM_CELLS)]
-        command += ['--width', str(WIDTH), '--local-cells', str(NUM_CELLS)]
-        command += ['--seconds', str(seconds), '--json', str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f'the official engine failed: {done.stderr[-2000:]}')
-        return json.loads(path.read_text())['contexts_per_second']
+def official_rate(python, arguments, seconds, folder):
+    path = Path(folder) / 'official.json'
+    command = [python, str(OFFICIAL), *arguments, '--num-cells', str(NUM_CELLS)]
+    command += ['--width', str(WIDTH), '--local-cells', str(NUM_CELLS)]
+    command += ['--seconds', str(seconds), '--json', str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f'the official engine failed: {done.stderr[-2000:]}')
+    return json.loads(path.read_text())['contexts_per_second']
 
 
 def rel_f1_store():
@@ -167,7 +166,10 @@ def compare_official(python, seconds, repeats):
                         ['--batch-size', '32', '--text-width', '1'],
                     ),
                 ):
-                    rate = official_rate(python, [*source, *options], seconds)
+                    width = options[-1] if '--text-width' in options else '384'
+                    kept = ['--pre', f'{folder}/{name}-{width}']
+                    options = [*source, *options, *kept]
+                    rate = official_rate(python, options, seconds, folder)
                     rates[way].append(rate)
             out[name] = {
                 way: statistics.median(values) for way, values in rates.items()

@@ -174,6 +174,18 @@ def test_a_transform_sees_every_batch(store):
 
 
 @WORKERS
+def test_threads_in_forked_workers(store):
+    kwargs = {'num_cells': 40, 'batch_size': 100}
+    alone = list(ContextLoader(store, **kwargs))
+    loader = ContextLoader(store, num_threads=2, num_workers=2, **kwargs)
+    # The threads of this process do not exist in the workers.
+    rows = loader.rows[:8]
+    loader.context_sampler.sample(rows, rows, loader.visible_until[:8], rows)
+    for first, second in zip(alone, loader, strict=True):
+        assert_equal(first, second)
+
+
+@WORKERS
 @pytest.mark.parametrize('change', ['masks', 'strings', 'other type'])
 def test_a_transform_runs_in_the_workers(store, change):
     def transform(cells):

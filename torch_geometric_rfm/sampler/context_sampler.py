@@ -1,3 +1,4 @@
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -105,6 +106,7 @@ class ContextSampler:
         )
         self._frontiers: list[Any] = []
         self._pool: ThreadPoolExecutor | None = None
+        self._pool_process = 0
         source = self.task_store or self.store
         self.shared = {
             'column_embedding': source.column_embedding,
@@ -252,8 +254,10 @@ class ContextSampler:
     def _sample_parallel(
         self, out: Output, seeds: Any, until: Any, times: Any, keys: Any
     ) -> None:
-        if self._pool is None:
+        if self._pool is None or self._pool_process != os.getpid():
+            # The threads of a pool do not follow into a forked process.
             self._pool = ThreadPoolExecutor(self.num_threads)
+            self._pool_process = os.getpid()
         num_chunks = min(self.num_threads, len(seeds))
         bounds = np.linspace(0, len(seeds), num_chunks + 1).astype(int)
         # The first chunk lies where the output starts; the others are appended.
