@@ -114,6 +114,7 @@ class Model(torch.nn.Module):
 @torch.no_grad()
 def predict(model, loader):
     model.eval()
+    loader.set_epoch(0)  # The same draws every time.
     return torch.cat([model(batch).sigmoid() for batch in loader]).double().numpy()
 
 

@@ -64,7 +64,8 @@ class TemporalNeighborSampler(BaseSampler):
     Example:
         >>> from torch_geometric.data import Data
         >>> edge_index = torch.tensor([[1, 2, 3], [0, 0, 0]])
-        >>> data = Data(edge_index=edge_index, time=torch.tensor([5, 4, 6, 3]))
+        >>> data = Data(edge_index=edge_index, num_nodes=4)
+        >>> data.time = torch.tensor([5, 4, 6, 3])
         >>> sampler = TemporalNeighborSampler(data, [2], time_attr='time')
         >>> out = sampler.sample_from_nodes(
         ...     NodeSamplerInput(torch.tensor([0]), torch.tensor([0]))
