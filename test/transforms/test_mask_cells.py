@@ -3,8 +3,14 @@ import torch
 from torch_geometric.data import Batch, Data
 from torch_geometric.data.datapipes import DatasetAdapter
 
-from torch_geometric_rfm.data import CellType
-from torch_geometric_rfm.testing import random_cells
+from torch_geometric_rfm.data import (
+    CellStore,
+    CellType,
+    HashingTextEncoder,
+    to_hetero,
+)
+from torch_geometric_rfm.loader import ContextLoader
+from torch_geometric_rfm.testing import random_cells, toy_database
 from torch_geometric_rfm.transforms import MaskCells
 
 
@@ -106,3 +112,25 @@ def test_bad_arguments():
         MaskCells('rows')
     with pytest.raises(TypeError, match=r'must be a CellData \(got Data\)'):
         MaskCells()(Data())
+
+
+@pytest.mark.parametrize('constant', [False, True])
+def test_the_truth_of_a_constant_boolean(constant):
+    db = toy_database()
+    db.table_dict['orders'].df['gift'] = constant
+    data, col_stats = to_hetero(db)
+    store = CellStore.from_hetero(
+        data, col_stats, text_encoder=HashingTextEncoder(8), cache_dir=False
+    )
+    time = torch.tensor(2_000_000_000)
+    loader = ContextLoader(
+        store,
+        input_nodes='customers',
+        input_time=time,
+        transform=MaskCells('uniform', rate=0.9),
+    )
+    cells = next(iter(loader))
+    gift = cells.column == cells.column_names.index('gift of orders')
+    truth = cells.target[gift & cells.mask]
+    assert truth.numel() > 20
+    assert (truth == float(constant)).all()

@@ -99,6 +99,8 @@ class CellJudge:
             scales = number_scales(
                 self.connection, self.raw, table, column, self.cutoff
             )
+            if kind == CellType.BOOLEAN:
+                scales = Scales(*(scale.of_boolean() for scale in scales))
             value = self.raw.values(table, column)
             self._insert(tab, col, kind, source, value, scales, clip=True, **flags)
         else:

@@ -11,6 +11,10 @@ class Scale(NamedTuple):
     mean: float
     std: float
 
+    def of_boolean(self) -> 'Scale':
+        r"""The scale of a boolean column, centred if it is constant."""
+        return self if self.std < 1.0 else Scale(0.5, 1.0)
+
     def score(self, raw: str) -> str:
         r"""The SQL of the score of a raw value."""
         return f'(({raw}) - ({self.mean!r}::DOUBLE)) / ({self.std!r}::DOUBLE)'

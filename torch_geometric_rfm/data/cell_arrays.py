@@ -88,6 +88,8 @@ def _scale(
 ) -> tuple[NDArray[np.float32], tuple[float, float]]:
     mean, std = mean_and_std(raw.values[counted])
     if kind_of(raw.cell_type) == KIND_BOOLEAN:
+        if std == 1.0:  # Constant, as no other column of 0 and 1 varies that much.
+            mean = 0.5  # The sign of a score tells the two values apart.
         # Kept as 0 and 1, scaled on the way out: a constant column has one score.
         return raw.values.astype(np.float32), (mean, std)
     return normalise(raw.values, mean, std).astype(np.float32), (mean, std)

@@ -81,6 +81,8 @@ def _wrong_column(
         raw = view.raw.numbers(table, column)[index]
         missing = np.isnan(raw)
         mean, std = view.raw.scale(table, column)
+        if kind == CellType.BOOLEAN and std == 1.0:  # Constant.
+            mean = 0.5
         # The graph keeps numbers as float32.
         slack = 1.2e-7 * np.abs(raw) / std
         wrong = _differ(view.value[cells], _score(raw, mean, std), slack)
