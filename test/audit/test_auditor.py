@@ -214,8 +214,7 @@ def test_the_seed_as_a_row_of_its_own_context(toy):
     # Every label claims to be of long ago, that of the seed too.
     seed_time = store.arrays.time.copy()
     time = np.full_like(seed_time, ALWAYS + 10)
-    label_time = time[store.arrays.label_row]
-    store.arrays = store.arrays._replace(time=time, label_time=label_time)
+    store.arrays = store.arrays._replace(time=time)
     rows = np.arange(len(time))
     sampler = ContextLoader(store, own_labels=0.5).context_sampler
     cells = sampler.sample(rows, seed_time, seed_time, rows)

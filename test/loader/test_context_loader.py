@@ -179,8 +179,8 @@ def test_threads_in_forked_workers(store):
     alone = list(ContextLoader(store, **kwargs))
     loader = ContextLoader(store, num_threads=2, num_workers=2, **kwargs)
     # The threads of this process do not exist in the workers.
-    rows = loader.rows[:8]
-    loader.context_sampler.sample(rows, rows, loader.visible_until[:8], rows)
+    rows, until = loader.rows[:8], loader.visible_until[:8]
+    loader.context_sampler.sample(rows, until, until, rows)
     for first, second in zip(alone, loader, strict=True):
         assert_equal(first, second)
 
@@ -267,6 +267,13 @@ def test_ranks_are_disjoint_and_together_complete(store, num_replicas):
     assert sorted(seen) == sorted(of_input)
     with pytest.raises(ValueError, match=r'got rank=2, num_replicas=2'):
         ContextLoader(store, rank=2, num_replicas=2)
+    even = [
+        list(ContextLoader(store, rank=rank, num_replicas=4, drop_last=True))
+        for rank in range(4)
+    ]
+    assert {sum(cells.num_contexts for cells in shard) for shard in even} == {64}
+    with pytest.raises(ValueError, match='shuffle=True excludes a sampler'):
+        ContextLoader(store, sampler=[1, 2], shuffle=True)
     with pytest.raises(ValueError, match='shard the own order of the loader'):
         ContextLoader(store, sampler=[1, 2], num_replicas=2)
 
@@ -277,6 +284,8 @@ def test_a_sampler_or_batch_sampler_of_torch(store):
     loader = ContextLoader(store, batch_sampler=[[4, 1], [2]])
     assert [batch.input_id.tolist() for batch in loader] == [[4, 1], [2]]
     loader.set_epoch(3)
+    assert loader.state_dict() == {}
+    loader.load_state_dict({})
     with pytest.raises(ValueError, match='of its own cannot be resumed'):
         loader.load_state_dict({'epoch': 0, 'num_batches': 1})
 
@@ -322,8 +331,41 @@ def test_seeds_without_cells():
     assert (cells.text_index == 0).all()
 
 
+def test_two_iterations_at_once(store):
+    kwargs = {'num_cells': 24, 'batch_size': 100, 'temporal_strategy': 'uniform'}
+    first, second = list(ContextLoader(store, **kwargs)), ContextLoader(store, **kwargs)
+    second.set_epoch(1)
+    epochs = [first, list(second)]
+    loader = ContextLoader(store, **kwargs)
+    for i, pair in enumerate(zip(loader, loader)):
+        for expected, batch in zip(epochs, pair):
+            assert_equal(expected[i], batch)
+    loader.load_state_dict({'epoch': 1, 'num_batches': 2})
+    loader.set_epoch(1)  # As a training loop does; it keeps the place.
+    assert_equal(next(iter(loader)), epochs[1][2])
+
+
+def test_without_batches(store):
+    loader = ContextLoader(store, batch_size=None, num_cells=24)
+    batches = iter(loader)
+    for i in range(3):
+        assert next(batches).input_id.tolist() == [i]
+
+
 def test_errors(store):
     plain = store.store
+    with pytest.raises(ValueError, match=r'whole unix seconds \(got float32\)'):
+        ContextLoader(plain, input_nodes='shops', input_time=torch.tensor(0.5))
+    missing = torch.tensor(torch.iinfo(torch.int64).min)
+    with pytest.raises(ValueError, match=r'must not be missing \(got NaT\)'):
+        ContextLoader(plain, input_nodes='shops', input_time=missing, strict=True)
+    sampler, zero = ContextLoader(store).context_sampler, np.zeros(1, dtype=np.int64)
+    with pytest.raises(ValueError, match=r'rows must lie in \[0, 516\) \(got 516'):
+        sampler.sample(zero + 516, zero, zero, zero)
+    with pytest.raises(ValueError, match='must not be later than seed_time'):
+        sampler.sample(zero, zero, zero + 1, zero)
+    with pytest.raises(ValueError, match='must not be missing'):
+        sampler.sample(zero, zero, zero + np.iinfo(np.int64).min, zero)
     with pytest.raises(ValueError, match='input_time is the time of the task rows'):
         ContextLoader(store, input_time=torch.tensor(0))
     with pytest.raises(ValueError, match="no rows in split 'dev' .*test, train, val"):

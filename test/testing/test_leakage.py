@@ -132,9 +132,7 @@ def test_the_label_asked_for_is_found(toy):
     # Every label claims to be of long ago, that of the seed too.
     time = np.full_like(store.arrays.time, ALWAYS + 10)
     seed_time = store.arrays.time.copy()
-    store.arrays = store.arrays._replace(
-        time=time, label_time=time[store.arrays.label_row]
-    )
+    store.arrays = store.arrays._replace(time=time)
     rows = np.arange(len(time))
     kwargs = {'num_cells': 60, 'own_labels': 0.5}
     sampler = ContextLoader(store, input_nodes=rows, **kwargs).context_sampler

@@ -1,4 +1,7 @@
+import glob
 import os
+import platform
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +11,8 @@ def write_atomically(path: str | Path, write: Callable[[str], object]) -> None:
     r"""Writes a file whole or not at all.
 
     What stood there before stays until the new file is complete and on disk. A
-    killed process leaves at most a file :obj:`.<name>.*`, which the next call
-    for the same path removes.
+    killed process leaves at most a file :obj:`.<name>.*.part`, which the next
+    call for the same path on the same machine removes.
 
     Args:
         path (str): The file.
@@ -27,17 +30,18 @@ def write_atomically(path: str | Path, write: Callable[[str], object]) -> None:
         'all'
     """
     path = Path(path)
-    for stale in path.parent.glob(f'.{path.name}.*.part'):
-        # Parts belong to live processes, unless these are gone.
-        if not _is_alive(stale):
+    prefix = f'.{path.name}.{platform.node()}.'
+    for stale in path.parent.glob(f'{glob.escape(prefix)}*.part'):
+        process = re.fullmatch(r'(\d+)\.\w+\.part', stale.name[len(prefix) :])
+        if process and not _is_alive(int(process[1])):
             stale.unlink(missing_ok=True)
     handle, temporary = tempfile.mkstemp(
-        dir=path.parent, prefix=f'.{path.name}.{os.getpid()}.', suffix='.part'
+        dir=path.parent, prefix=f'{prefix}{os.getpid()}.', suffix='.part'
     )
     os.close(handle)
     try:
         write(temporary)
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, _mode(path))
         with open(temporary, 'rb') as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -46,12 +50,20 @@ def write_atomically(path: str | Path, write: Callable[[str], object]) -> None:
         raise
 
 
-def _is_alive(part: Path) -> bool:
-    process = part.name.split('.')[-3]
+def _is_alive(process: int) -> bool:
     try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, ValueError, OverflowError):
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
     return True
+
+
+def _mode(path: Path) -> int:
+    # That of the file it replaces, or of any new file.
+    if path.exists():
+        return path.stat().st_mode & 0o777
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask

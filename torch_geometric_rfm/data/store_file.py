@@ -64,7 +64,29 @@ def read_store_file(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no store '{path}'; write one with CellStore.save")
-    metadata = _metadata(path)
+    file = path.stat().st_ino
+    try:
+        return _read(path, mmap, verify)
+    except ValueError:
+        if path.stat().st_ino == file:
+            raise
+    # Replaced by another one meanwhile.
+    return read_store_file(path, mmap, verify)
+
+
+def _read(
+    path: Path, mmap: bool, verify: bool
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework='pt') as file:
+            metadata = file.metadata() or {}
+            # On the CPU, tensors are private views of the mapped file.
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"'{path}' is no store, or it is truncated ({error}). Build and save it "
+            f'again.'
+        ) from error
     if metadata.get('format') != FORMAT:
         raise ValueError(f"'{path}' is not a store of this package")
     version = int(metadata['format_version'])
@@ -75,32 +97,17 @@ def read_store_file(
         )
     if verify:
         _verify(path, json.loads(metadata['checksums']))
-    with safe_open(path, framework='pt') as file:
-        # On the CPU, tensors are private views of the mapped file.
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if not mmap:
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     return tensors, json.loads(metadata['settings'])
 
 
-def _metadata(path: Path) -> dict[str, str]:
-    try:
-        with safe_open(path, framework='pt') as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"'{path}' is no store, or it is truncated ({error}). Build and save it "
-            f'again.'
-        ) from error
-
-
 def _is_store(path: Path) -> bool:
-    try:
-        return _metadata(path).get('format') == FORMAT
-    except ValueError:
-        # A damaged store may be replaced, other files may not.
-        with path.open('rb') as file:
-            return FORMAT.encode() in file.read(4096)
+    # By its header alone: a damaged store may be replaced, other files may not.
+    with path.open('rb') as file:
+        size = int.from_bytes(file.read(8), 'little')
+        header = file.read(min(size, _CHUNK))
+    return header.startswith(b'{') and FORMAT.encode() in header
 
 
 def _checksum(tensor: Tensor) -> str:
@@ -121,6 +128,8 @@ def _verify(path: Path, checksums: dict[str, str]) -> None:
             file.seek(start + first)
             while first < last:
                 part = file.read(min(_CHUNK, last - first))
+                if not part:
+                    break
                 first += len(part)
                 digest.update(part)
             if digest.hexdigest() != expected:

@@ -23,7 +23,6 @@ class TaskArrays(NamedTuple):
     own_start: NDArray[np.int64]  # [entities + 1] into `own_row`
     own_row: NDArray[np.int64]  # labelled rows by entity and time
     label_row: NDArray[np.int64]  # labelled rows by time
-    label_time: NDArray[np.int64]  # their times
     first_entity: int  # first row of the entity table
     table: int  # number of the task table
     hidden: NDArray[np.bool_]  # [columns] what this task may not see
@@ -154,9 +153,11 @@ def _build_task_arrays(
                 f"'{table_name}', whose links would give it away. Remove the key from "
                 f'the database.'
             )
-        phrase = f'{column} of {table_name}'
-        if phrase in store.column_names:
-            hidden[store.column_names.index(phrase)] = True
+        if table_name in store.table_names:
+            number = store.table_names.index(table_name)
+            own = slice(*store.arrays.column_start[number : number + 2])
+            phrase = f'{column} of {table_name}'
+            hidden[own] |= [name == phrase for name in store.column_names[own]]
     return TaskArrays(
         entity=entity + first,
         time=time,
@@ -164,7 +165,6 @@ def _build_task_arrays(
         own_start=own_start,
         own_row=own,
         label_row=by_time,
-        label_time=time[by_time],
         first_entity=first,
         table=len(store.table_names),
         hidden=hidden,
@@ -183,7 +183,6 @@ def empty_task_arrays(store: CellStore) -> Any:
         own_start=np.zeros(1, dtype=np.int64),
         own_row=none,
         label_row=none,
-        label_time=none,
         first_entity=0,
         table=len(store.table_names),
         hidden=np.zeros(len(store.column_names), dtype=bool),

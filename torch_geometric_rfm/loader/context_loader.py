@@ -9,6 +9,7 @@ from torch_geometric.loader.base import DataLoaderIterator
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_store import CellStore
+from torch_geometric_rfm.data.raw_table import MISSING_TIME
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.loader.epoch_sampler import (
     EpochSampler,
@@ -63,7 +64,9 @@ class ContextLoader(DataLoader):
             (default: :obj:`False`)
         seed (int): Determines order and draws. (default: :obj:`0`)
         rank, num_replicas (int): This process takes every
-            :obj:`num_replicas`-th input, from the :obj:`rank`-th on.
+            :obj:`num_replicas`-th input, from the :obj:`rank`-th on. Together
+            the ranks have every input once, so that their numbers of batches
+            may differ; with :obj:`drop_last` they are equal.
             (default: :obj:`0`, :obj:`1`)
         **kwargs: Further arguments of :class:`torch.utils.data.DataLoader`.
 
@@ -106,11 +109,14 @@ class ContextLoader(DataLoader):
                 f'rank must lie in [0, num_replicas) (got rank={rank}, '
                 f'num_replicas={num_replicas})'
             )
-        policies = [
-            LocalNeighborhood(num_neighbors, temporal_strategy),
+        labels = (
             OwnLabels(own_labels),
             RecentLabels(recent_labels),
             RandomLabels(random_labels),
+        )
+        policies = [
+            LocalNeighborhood(num_neighbors, temporal_strategy),
+            *(policy for policy in labels if policy.share > 0),
         ]
         self.context_sampler = ContextSampler(
             store, policies, num_cells, strict, seed, num_threads
@@ -135,9 +141,19 @@ class ContextLoader(DataLoader):
                 )
         self.context_sampler.check_seeds(self.rows, self.visible_until)
         order = kwargs.pop('sampler', None)
+        if shuffle and (order is not None or kwargs.get('batch_sampler') is not None):
+            raise ValueError(
+                'shuffle=True excludes a sampler and a batch_sampler, which give the '
+                'order themselves'
+            )
         if order is None and kwargs.get('batch_sampler') is None:
             order = EpochSampler(
-                len(self.rows), shuffle, seed, rank=rank, num_replicas=num_replicas
+                len(self.rows),
+                shuffle,
+                seed,
+                rank=rank,
+                num_replicas=num_replicas,
+                even=kwargs.get('drop_last', False),
             )
         elif num_replicas > 1:
             raise ValueError(
@@ -147,6 +163,7 @@ class ContextLoader(DataLoader):
         self._epoch = -1
         self._num_batches = 0
         self._resumed: tuple[int, int] | None = None
+        self._latest: object = None
         if kwargs.get('batch_sampler') is not None:
             batch_size = 1
         super().__init__(
@@ -180,19 +197,17 @@ class ContextLoader(DataLoader):
             cells = self.transform(cells)
         if not in_worker or not isinstance(cells, CellData):
             return cells
-        if cells.get('text_embedding') is not embedding:
+        known = {'text_embedding': embedding, **self.context_sampler.shared}
+        if any(cells.get(key) is not value for key, value in known.items()):
             return PackedBatch(cells), None
         # What the receiver can look up itself need not travel.
-        shared = self.context_sampler.shared
-        for key in ['text_embedding', *shared]:
-            if cells.get(key) is shared.get(key, embedding):
-                del cells[key]
+        for key in known:
+            del cells[key]
         return PackedBatch(cells), strings
 
     def _receive(self, batch: Any) -> Any:
-        if not isinstance(batch, (tuple, list)) or not isinstance(
-            batch[0], PackedBatch
-        ):
+        is_packed = isinstance(batch, (tuple, list)) and len(batch) == 2
+        if not is_packed or not isinstance(batch[0], PackedBatch):
             return batch
         cells, strings = batch[0].unpack(), batch[1]
         if strings is None:
@@ -200,32 +215,35 @@ class ContextLoader(DataLoader):
         return self.context_sampler.attach(cells, strings)
 
     def _get_iterator(self) -> Any:
-        iterator = super()._get_iterator()
-        if self.num_workers == 0:
-            return iterator
-        return DataLoaderIterator(iterator, self._receive)
+        return DataLoaderIterator(super()._get_iterator(), self._receive)
 
     def __iter__(self) -> Iterator[Any]:
+        start = 0
         if isinstance(self.sampler, EpochSampler):
-            self._epoch, self._num_batches = self._resumed or (self._epoch + 1, 0)
+            self._epoch, start = self._resumed or (self._epoch + 1, 0)
             self._resumed = None
             self.sampler.epoch = self._epoch
-            self.sampler.skip = self._num_batches * (self.batch_size or 1)
-        return self._counted(super().__iter__())
-
-    def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
-        for batch in batches:
-            self._num_batches += 1
+            self.sampler.skip = start * (self.batch_size or 1)
+        self._num_batches = start
+        self._latest = latest = object()
+        for i, batch in enumerate(super().__iter__(), start + 1):
+            if self._latest is latest:
+                self._num_batches = i
             yield batch
 
     def set_epoch(self, epoch: int) -> None:
-        r"""Sets the epoch that the next iteration counts as."""
-        self._resumed = (epoch, 0)
+        r"""Sets the epoch that the next iteration counts as, from its start unless
+        :meth:`load_state_dict` stands within it.
+        """
+        if self._resumed is None or self._resumed[0] != epoch:
+            self._resumed = (epoch, 0)
 
     def state_dict(self) -> dict[str, int]:
         r"""Where the latest iteration stands: its epoch and the number of batches
-        that it gave.
+        that it gave; nothing if the order is not the loader's own.
         """
+        if not isinstance(self.sampler, EpochSampler):
+            return {}
         if self._resumed is not None:
             return {'epoch': self._resumed[0], 'num_batches': self._resumed[1]}
         return {'epoch': max(self._epoch, 0), 'num_batches': self._num_batches}
@@ -235,8 +253,10 @@ class ContextLoader(DataLoader):
         arguments stood; a finished epoch is followed by the next.
 
         Raises:
-            ValueError: If the loader has an order of its own making.
+            ValueError: If the order is not the loader's own.
         """
+        if not state:
+            return
         if not isinstance(self.sampler, EpochSampler):
             raise ValueError(
                 'a loader with a sampler or batch_sampler of its own cannot be resumed'
@@ -304,7 +324,14 @@ def _positions(rows: Any) -> np.ndarray:
 def _checked_time(input_time: Any, num_rows: int) -> np.ndarray:
     if input_time is None:
         raise ValueError('input_time is needed for a store without a task')
-    time = torch.as_tensor(input_time).numpy().astype(np.int64)
+    time = torch.as_tensor(input_time).numpy()
+    if time.dtype.kind not in 'iu':
+        raise ValueError(
+            f'input_time must be whole unix seconds (got {time.dtype}); convert it'
+        )
+    time = time.astype(np.int64)
+    if (time == MISSING_TIME).any():
+        raise ValueError('input_time must not be missing (got NaT)')
     time = np.full(num_rows, time) if time.ndim == 0 else time
     if time.shape != (num_rows,):
         raise ValueError(

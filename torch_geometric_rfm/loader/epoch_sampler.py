@@ -31,6 +31,8 @@ class EpochSampler(Sampler):
             in place of :obj:`shuffle`. (default: :obj:`None`)
         rank (int): The first input of this process. (default: :obj:`0`)
         num_replicas (int): It takes every so many. (default: :obj:`1`)
+        even (bool): Whether all ranks get equally many, and the rest is left
+            out. (default: :obj:`False`)
 
     Attributes:
         skip (int): Inputs of its own that the next iteration leaves out.
@@ -49,15 +51,17 @@ class EpochSampler(Sampler):
         order: Any = None,
         rank: int = 0,
         num_replicas: int = 1,
+        even: bool = False,
     ) -> None:
         self.length, self.shuffle, self.seed = length, shuffle, seed
         self.order, self.rank, self.num_replicas = order, rank, num_replicas
+        self.last = length - length % num_replicas if even else length
         self.epoch = self.skip = 0
 
     def __len__(self) -> int:
         if self.order is not None:
             return len(self.order)
-        return len(range(self.rank, self.length, self.num_replicas))
+        return len(range(self.rank, self.last, self.num_replicas))
 
     def __iter__(self) -> Iterator[Any]:
         epoch = self.epoch
@@ -74,7 +78,7 @@ class EpochSampler(Sampler):
         order = np.arange(self.length)
         if self.shuffle:
             np.random.default_rng((self.seed, epoch)).shuffle(order)
-        return order[self.rank :: self.num_replicas][self.skip :].tolist()
+        return order[self.rank : self.last : self.num_replicas][self.skip :].tolist()
 
     def set_epoch(self, epoch: int) -> None:
         r"""Sets the epoch that the next iteration counts as."""
@@ -85,6 +89,8 @@ class EpochSampler(Sampler):
 
 def split_epochs(inputs: Any) -> tuple[np.ndarray, np.ndarray]:
     r"""Epochs and indices of inputs; an index without an epoch is of the first."""
+    # Without batches there is one pair, or one index.
+    inputs = [inputs] if isinstance(inputs, (tuple, int)) else inputs
     pairs = [i if isinstance(i, tuple) else (0, int(i)) for i in inputs]
     epoch, index = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     return epoch, index

@@ -103,7 +103,7 @@ class OwnLabels(LabelPolicy):
 @dataclass(frozen=True)
 class RecentLabels(LabelPolicy):
     r"""The latest known rows of the task table, each with its entity and the
-    parents of that; their cells count towards the share.
+    parents of that, but no children; their cells count towards the share.
     """
 
     kind: ClassVar[int] = KIND_RECENT
@@ -112,7 +112,7 @@ class RecentLabels(LabelPolicy):
 @dataclass(frozen=True)
 class RandomLabels(LabelPolicy):
     r"""Random known rows of the task table, each with its entity and the parents
-    of that; their cells count towards the share.
+    of that, but no children; their cells count towards the share.
     """
 
     kind: ClassVar[int] = KIND_RANDOM

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_store import CellStore
+from torch_geometric_rfm.data.raw_table import MISSING_TIME
+from torch_geometric_rfm.data.store_arrays import NEVER
 from torch_geometric_rfm.data.task_store import TaskStore, empty_task_arrays
 from torch_geometric_rfm.sampler.context_policy import (
     ContextPolicy,
@@ -42,8 +44,9 @@ class ContextSampler:
 
     A database row enters only if it is undated or its time is at most
     :obj:`visible_until`, parents included; a label only if its time is before
-    :obj:`visible_until` and its horizon is over by then. A context has at most
-    :obj:`num_cells` rows, too, which counts rows without a cell.
+    :obj:`visible_until` and its horizon is over by then. At most
+    :obj:`num_cells` rows of the database are visited, too, as rows may have no
+    cell.
 
     Args:
         store (CellStore or TaskStore): The database, alone or with a task.
@@ -151,6 +154,22 @@ class ContextSampler:
         """
         if self.task_store is not None:
             return
+        self.check_times(rows, visible_until)
+        hidden = self._task_arrays.hidden
+        size = first_too_large(self.store.arrays, hidden, rows, self.num_cells)
+        if size:
+            raise ValueError(
+                f'num_cells={self.num_cells} is below the {size} cells of a seed row'
+            )
+
+    def check_times(
+        self, rows: NDArray[np.int64], visible_until: NDArray[np.int64]
+    ) -> None:
+        r"""Checks that no database row is later than its own context may look.
+
+        Raises:
+            ValueError: If one is.
+        """
         last = visible_until - self.limits.strict
         late = self.store.arrays.row_time[rows] > last
         if late.any():
@@ -158,12 +177,6 @@ class ContextSampler:
                 f'{int(late.sum())} seeds are later than the time up to which their '
                 f'context may look (first is row {rows[late][0]}). Raise input_time'
                 f'{" above it, as strict excludes it" if self.limits.strict else ""}.'
-            )
-        hidden = self._task_arrays.hidden
-        size = first_too_large(self.store.arrays, hidden, rows, self.num_cells)
-        if size:
-            raise ValueError(
-                f'num_cells={self.num_cells} is below the {size} cells of a seed row'
             )
 
     def sample(
@@ -179,11 +192,15 @@ class ContextSampler:
         Args:
             rows: :obj:`[B]` rows of the task table, or of the store where
                 there is no task.
-            seed_time: :obj:`[B]` unix seconds of the question.
-            visible_until: :obj:`[B]` unix seconds up to which it may look.
+            seed_time: :obj:`[B]` unix seconds of the question, or one for all.
+            visible_until: :obj:`[B]` unix seconds up to which it may look, or
+                one for all; at most :obj:`seed_time`.
             input_id: :obj:`[B]` what names the seed; with :obj:`seed` and
                 :obj:`epoch` it determines the random draws.
             epoch: The epoch, of all or of each. (default: :obj:`0`)
+
+        Raises:
+            ValueError: If rows do not exist, or a time is missing or too late.
         """
         cells, strings = self.sample_indices(
             rows, seed_time, visible_until, input_id, epoch
@@ -211,11 +228,9 @@ class ContextSampler:
         each number in :obj:`text_index`, the string of the store.
         """
         num_contexts = len(rows)
+        seeds, times, until = self._checked(rows, seed_time, visible_until)
         keys = np.empty((num_contexts, 3), dtype=np.int64)
         keys[:, 0], keys[:, 1], keys[:, 2] = self.seed, epoch, input_id
-        seeds = np.ascontiguousarray(rows, dtype=np.int64)
-        until = np.ascontiguousarray(visible_until, dtype=np.int64)
-        times = np.ascontiguousarray(seed_time, dtype=np.int64)
         out = self._new_output(num_contexts)
         if self.num_threads == 1 or num_contexts == 1:
             self._sample_chunk(out, seeds, until, times, keys)
@@ -227,8 +242,33 @@ class ContextSampler:
         cells.input_id = torch.from_numpy(np.array(input_id, dtype=np.int64))
         if self.task_store is not None:
             cells.mask[out.ptr[:-1]] = True
-            cells.target[out.ptr[:-1]] = self.task_store.target[rows]
+            cells.target[out.ptr[:-1]] = self.task_store.target[seeds]
         return cells, strings
+
+    def _checked(self, rows: Any, seed_time: Any, visible_until: Any) -> Any:
+        # Compiled code checks nothing.
+        seeds, times, until = (
+            np.ascontiguousarray(np.broadcast_to(x, (len(rows),)), dtype=np.int64)
+            for x in (rows, seed_time, visible_until)
+        )
+        num_rows = len(self._task_arrays.time) or self.store.num_rows
+        if seeds.size and not 0 <= seeds.min() <= seeds.max() < num_rows:
+            raise ValueError(
+                f'rows must lie in [0, {num_rows}) (got {seeds.min()} to {seeds.max()})'
+            )
+        if (until > times).any():
+            i = int(np.argmax(until > times))
+            raise ValueError(
+                f'visible_until must not be later than seed_time (got {until[i]} for '
+                f'{times[i]})'
+            )
+        if (until == MISSING_TIME).any():
+            raise ValueError('visible_until must not be missing (got NaT)')
+        # Nothing sees rows that have no time in a dated table.
+        until = np.minimum(until, NEVER - 1)
+        if self.task_store is None:
+            self.check_times(seeds, until)
+        return seeds, times, until
 
     def _sample_chunk(
         self, out: Output, seeds: Any, until: Any, times: Any, keys: Any

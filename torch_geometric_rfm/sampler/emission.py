@@ -15,6 +15,7 @@ from torch_geometric_rfm.data.store_arrays import (
 )
 from torch_geometric_rfm.sampler.kernels import SECONDS_PER_DAY, expand, reset, visit
 from torch_geometric_rfm.sampler.labels import (
+    LABEL_CELLS,
     draw_labels,
     fill_with_own_labels,
     forget_labels,
@@ -255,7 +256,7 @@ def sample_batch(store, task, limits, work, seeds, is_task, until, times, keys, 
             num_labels = draw_labels(
                 store, task, limits, work, counts, start, limit, row_limit, state
             )
-        label_cells = 2 * (num_labels + 1) if is_task else 0
+        label_cells = LABEL_CELLS * (num_labels + 1) if is_task else 0
         expand(
             store,
             task.hidden,

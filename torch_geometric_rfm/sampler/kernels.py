@@ -159,8 +159,9 @@ def _push_groups(store, num_neighbors, until, work, counts, table, local, depth)
         group = counts[1]
         work.group_first[group] = first
         work.group_known[group] = known
-        limit = num_neighbors[k]
-        work.group_limit[group] = known if limit < 0 else min(known, limit)
+        # More than the rows of a context are never drawn.
+        limit = len(work.rows) if num_neighbors[k] < 0 else num_neighbors[k]
+        work.group_limit[group] = min(known, limit, len(work.rows))
         work.group_drawn[group] = 0
         _append(work, group, depth)
         counts[1] += 1
