@@ -100,7 +100,13 @@ def finetune(
     minutes: Annotated[float, typer.Option(help='time to train')] = 5.0,
     seed: Annotated[int, typer.Option(help='of weights, batches and draws')] = 0,
     protocol: Protocol = 'rolling',
-    num_cells: Annotated[int, typer.Option(help='cells of a context')] = 0,
+    num_cells: Annotated[
+        int | None, typer.Option(help='cells of a context (128)')
+    ] = None,
+    own_labels: Annotated[
+        float | None,
+        typer.Option(help='share of the cells for past labels of the entity (0.15)'),
+    ] = None,
     text_encoder: Encoder = None,
     horizon: Horizon = None,
     json: Json = None,
@@ -114,7 +120,8 @@ def finetune(
         if from_scratch == (model is not None):
             raise ValueError('say either --from-scratch or --model DIR')
         check_folder(out)
-        sampling: dict[str, Any] = {'num_cells': num_cells} if num_cells else {}
+        given = {'num_cells': num_cells, 'own_labels': own_labels}
+        sampling = {key: value for key, value in given.items() if value is not None}
         if model is not None:
             predictor = RelationalPredictor.from_pretrained(model, text_encoder)
             predictor.sampling.update(sampling)
