@@ -237,8 +237,8 @@ class ContextSampler:
         else:
             self._sample_parallel(out, seeds, until, times, keys)
         cells, strings = _to_cells(out)
-        cells.seed_time = torch.from_numpy(times.copy())
-        cells.visible_until = torch.from_numpy(until.copy())
+        cells.seed_time = torch.from_numpy(times)
+        cells.visible_until = torch.from_numpy(until)
         cells.input_id = torch.from_numpy(np.array(input_id, dtype=np.int64))
         if self.task_store is not None:
             cells.mask[out.ptr[:-1]] = True
@@ -248,7 +248,7 @@ class ContextSampler:
     def _checked(self, rows: Any, seed_time: Any, visible_until: Any) -> Any:
         # Compiled code checks nothing.
         seeds, times, until = (
-            np.ascontiguousarray(np.broadcast_to(x, (len(rows),)), dtype=np.int64)
+            np.array(np.broadcast_to(x, (len(rows),)), dtype=np.int64)
             for x in (rows, seed_time, visible_until)
         )
         num_rows = len(self._task_arrays.time) or self.store.num_rows
