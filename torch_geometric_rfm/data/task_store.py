@@ -155,9 +155,10 @@ def _build_task_arrays(
             )
         if table_name in store.table_names:
             number = store.table_names.index(table_name)
-            own = slice(*store.arrays.column_start[number : number + 2])
+            columns = slice(*store.arrays.column_start[number : number + 2])
             phrase = f'{column} of {table_name}'
-            hidden[own] |= [name == phrase for name in store.column_names[own]]
+            names = store.column_names[columns]
+            hidden[columns] |= np.array([name == phrase for name in names], dtype=bool)
     return TaskArrays(
         entity=entity + first,
         time=time,
