@@ -232,12 +232,16 @@ def test_a_resumed_epoch_equals_an_uninterrupted_one(store, num_workers, stop):
     for _ in range(stop):
         next(batches)
     state = stopped.state_dict()
-    assert state == {'epoch': 1, 'num_batches': stop}
+    # Before its first batch, an iteration has not begun.
+    started = {'epoch': 1, 'num_batches': stop}
+    assert state == (started if stop else {'epoch': 0, 'num_batches': 7})
     resumed = ContextLoader(store, num_workers=num_workers, **kwargs)
     resumed.load_state_dict(state)
     if stop == 7:  # The epoch was over: the next one begins.
         state = {'epoch': 2, 'num_batches': 0}
         expected.append(list(whole))
+    elif stop == 0:
+        state = {'epoch': 1, 'num_batches': 0}
     assert resumed.state_dict() == state
     rest = list(resumed)
     for first, second in zip(expected[-1][stop % 7 :], rest, strict=True):
