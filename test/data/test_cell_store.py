@@ -144,7 +144,7 @@ def test_normalisation():
         return cells.value[cells.column == number].tolist()
 
     assert column('constant') == [0.0] * 5
-    assert column('yes') == [0.0] * 5
+    assert column('yes') == [0.5] * 5  # Centred, so that its sign is its value.
     assert column('empty') == []
     assert column('heavy') == [0.0, 0.0, 0.0, 0.0, 1e4]
     known = pd.Series(values[:4])
