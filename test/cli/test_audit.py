@@ -40,7 +40,7 @@ def test_findings_fail(monkeypatch, tmp_path):
     monkeypatch.setattr(
         TaskStore,
         'visible_until',
-        lambda self, rows, protocol: visible_until(self, rows, protocol) + 86_400,
+        lambda self, rows, protocol: visible_until(self, rows, protocol) - 86_400,
     )
     path = tmp_path / 'audit.json'
     output = run(

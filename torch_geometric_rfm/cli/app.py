@@ -121,7 +121,7 @@ def finetune(
             raise ValueError('say either --from-scratch or --model DIR')
         check_folder(out)
         given = {'num_cells': num_cells, 'own_labels': own_labels}
-        sampling = {key: value for key, value in given.items() if value is not None}
+        sampling: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
         if model is not None:
             predictor = RelationalPredictor.from_pretrained(model, text_encoder)
             predictor.sampling.update(sampling)

@@ -113,7 +113,7 @@ def _is_store(path: Path) -> bool:
 def _checksum(tensor: Tensor) -> str:
     array: NDArray[Any] = tensor.numpy().reshape(-1)
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(memoryview(array.view(np.uint8)))
+    digest.update(array.view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -217,7 +217,7 @@ class ContextLoader(DataLoader):
     def _get_iterator(self) -> Any:
         return DataLoaderIterator(super()._get_iterator(), self._receive)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         start = 0
         if isinstance(self.sampler, EpochSampler):
             self._epoch, start = self._resumed or (self._epoch + 1, 0)

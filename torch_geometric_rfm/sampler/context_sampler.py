@@ -337,11 +337,12 @@ class ContextSampler:
             **dict.fromkeys(PER_ROW, rows),
             **dict.fromkeys(PER_LINK, links),
         }
+        arrays: dict[str, Any] = {
+            name: np.empty(size, dtype=floats.get(name, np.int64))
+            for name, size in sizes.items()
+        }
         return Output(
-            **{
-                name: np.empty(size, dtype=floats.get(name, np.int64))
-                for name, size in sizes.items()
-            },
+            **arrays,
             ptr=np.zeros(num_contexts + 1, dtype=np.int64),
             row_ptr=np.zeros(num_contexts + 1, dtype=np.int64),
             size=np.zeros(4, dtype=np.int64),
@@ -372,7 +373,7 @@ class ContextSampler:
 def _to_cells(out: Output) -> tuple[CellData, Tensor]:
     num_cells, num_rows, num_links, _ = out.size.tolist()
     string = out.string[:num_cells]
-    most = np.count_nonzero(string) + 1
+    most = int(np.count_nonzero(string)) + 1
     keys = np.full(capacity_for(most), -1, dtype=np.int64)
     unique = np.zeros(most, dtype=np.int64)
     num_strings = number_strings(string, keys, np.empty_like(keys), unique)
