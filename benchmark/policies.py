@@ -19,7 +19,6 @@ from rich.table import Table
 
 EXAMPLES = Path(__file__).parents[1] / 'examples' / 'data'
 TASKS = (
-    ('rel-f1', 'driver-top3'),
     ('rel-f1', 'driver-position'),
     ('quantum-stackexchange', 'user-engagement'),
     ('un-votes', 'country-us-agreement'),
@@ -27,9 +26,7 @@ TASKS = (
 )
 SETTINGS = {
     'rows alone': (0.0, 0.0, 0.0),
-    'own .05': (0.05, 0.0, 0.0),
     'own .15': (0.15, 0.0, 0.0),
-    'own .3': (0.3, 0.0, 0.0),
     'own .15, recent .1': (0.15, 0.1, 0.0),
     'own .15, random .1': (0.15, 0.0, 0.1),
 }
