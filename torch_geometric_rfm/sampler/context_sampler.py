@@ -108,6 +108,7 @@ class ContextSampler:
             self.task_store.arrays if self.task_store else empty_task_arrays(self.store)
         )
         self._frontiers: list[Any] = []
+        self._scratch: list[dict[str, Any]] = []
         self._pool: ThreadPoolExecutor | None = None
         self._pool_process = 0
         source = self.task_store or self.store
@@ -231,12 +232,17 @@ class ContextSampler:
         seeds, times, until = self._checked(rows, seed_time, visible_until)
         keys = np.empty((num_contexts, 3), dtype=np.int64)
         keys[:, 0], keys[:, 1], keys[:, 2] = self.seed, epoch, input_id
-        out = self._new_output(num_contexts)
+        try:
+            scratch = self._scratch.pop()
+        except IndexError:
+            scratch = {}
+        out = self._new_output(num_contexts, scratch)
         if self.num_threads == 1 or num_contexts == 1:
             self._sample_chunk(out, seeds, until, times, keys)
         else:
             self._sample_parallel(out, seeds, until, times, keys)
         cells, strings = _to_cells(out)
+        self._scratch.append(scratch)
         cells.seed_time = torch.from_numpy(times)
         cells.visible_until = torch.from_numpy(until)
         cells.input_id = torch.from_numpy(np.array(input_id, dtype=np.int64))
@@ -320,7 +326,8 @@ class ContextSampler:
                 out.ptr[: bounds[1] + 1] = chunk.ptr
                 out.row_ptr[: bounds[1] + 1] = chunk.row_ptr
             else:
-                shift_chunk(out, chunk)
+                in_place = out.size[0] == bounds[i] * self.num_cells
+                shift_chunk(out, chunk, in_place)
 
     def _sizes(self, num_contexts: int) -> tuple[int, int, int]:
         cells = num_contexts * self.num_cells
@@ -328,19 +335,19 @@ class ContextSampler:
         rows = num_contexts * (2 * self.num_cells + 1)
         return cells, rows, rows * max(1, self._max_parents)
 
-    def _new_output(self, num_contexts: int) -> Output:
-        # Pages that are never written to cost nothing.
+    def _new_output(self, num_contexts: int, scratch: dict[str, Any]) -> Output:
+        # Cells are handed out as they are. Rows and links are fewer than they might
+        # be and are copied, so that their memory serves again.
         cells, rows, links = self._sizes(num_contexts)
         floats = dict.fromkeys(('value', 'relative_time'), np.float32)
-        sizes = {
-            **dict.fromkeys(PER_CELL, cells),
-            **dict.fromkeys(PER_ROW, rows),
-            **dict.fromkeys(PER_LINK, links),
-        }
         arrays: dict[str, Any] = {
-            name: np.empty(size, dtype=floats.get(name, np.int64))
-            for name, size in sizes.items()
+            name: np.empty(cells, dtype=floats.get(name, np.int64)) for name in PER_CELL
         }
+        for names, size in ((PER_ROW, rows), (PER_LINK, links)):
+            for name in names:
+                if name not in scratch or len(scratch[name]) < size:
+                    scratch[name] = np.empty(size, dtype=np.int64)
+                arrays[name] = scratch[name][:size]
         return Output(
             **arrays,
             ptr=np.zeros(num_contexts + 1, dtype=np.int64),
@@ -364,7 +371,7 @@ class ContextSampler:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, '_frontiers': [], '_pool': None}
+        return {**self.__dict__, '_frontiers': [], '_scratch': [], '_pool': None}
 
     def __repr__(self) -> str:
         return f'{self.__class__.__name__}({self.task_store or self.store})'
@@ -380,7 +387,8 @@ def _to_cells(out: Output) -> tuple[CellData, Tensor]:
 
     def tensor(array: NDArray[Any], size: int) -> Tensor:
         # Not a view of something larger, which would be saved along with it.
-        return torch.from_numpy(array if size == len(array) else array[:size].copy())
+        whole = array.base is None and size == len(array)
+        return torch.from_numpy(array if whole else array[:size].copy())
 
     cells = CellData(
         value=tensor(out.value, num_cells),

@@ -290,19 +290,21 @@ def sample_batch(store, task, limits, work, seeds, is_task, until, times, keys, 
 
 
 @njit(cache=True, nogil=True)
-def shift_chunk(out, chunk):
-    r"""Appends the chunk of another thread to the output. It may lie in the same
-    memory, behind the end of the output.
+def shift_chunk(out, chunk, in_place):
+    r"""Appends the chunk of another thread to the output. It lies in the same
+    memory, behind the end of the output or, :obj:`in_place`, right there.
     """
     cells, rows, links, contexts = out.size[0], out.size[1], out.size[2], out.size[3]
     for i in range(chunk.size[0]):
-        out.value[cells + i] = chunk.value[i]
-        out.relative_time[cells + i] = chunk.relative_time[i]
-        out.string[cells + i] = chunk.string[i]
-        out.cell_type[cells + i] = chunk.cell_type[i]
-        out.column[cells + i] = chunk.column[i]
         out.row[cells + i] = chunk.row[i] + rows
         out.batch[cells + i] = chunk.batch[i] + contexts
+    if not in_place:
+        for i in range(chunk.size[0]):
+            out.value[cells + i] = chunk.value[i]
+            out.relative_time[cells + i] = chunk.relative_time[i]
+            out.string[cells + i] = chunk.string[i]
+            out.cell_type[cells + i] = chunk.cell_type[i]
+            out.column[cells + i] = chunk.column[i]
     for i in range(chunk.size[1]):
         out.row_time[rows + i] = chunk.row_time[i]
         out.row_table[rows + i] = chunk.row_table[i]
