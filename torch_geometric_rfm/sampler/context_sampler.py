@@ -247,8 +247,10 @@ class ContextSampler:
         cells.visible_until = torch.from_numpy(until)
         cells.input_id = torch.from_numpy(np.array(input_id, dtype=np.int64))
         if self.task_store is not None:
-            cells.mask[out.ptr[:-1]] = True
-            cells.target[out.ptr[:-1]] = self.task_store.target[seeds]
+            # These are views; torch would start threads of its own for them.
+            cells.mask.numpy()[out.ptr[:-1]] = True
+            target = self.task_store.target.numpy()[seeds]
+            cells.target.numpy()[out.ptr[:-1]] = target
         return cells, strings
 
     def _checked(self, rows: Any, seed_time: Any, visible_until: Any) -> Any:
@@ -400,13 +402,13 @@ def _to_cells(out: Output) -> tuple[CellData, Tensor]:
         row_time=tensor(out.row_time, num_rows),
         row_table=tensor(out.row_table, num_rows),
         row_index=tensor(out.row_index, num_rows),
-        fkey_index=torch.stack(
-            [tensor(out.child, num_links), tensor(out.parent, num_links)]
+        fkey_index=torch.from_numpy(
+            np.stack([out.child[:num_links], out.parent[:num_links]])
         ),
         fkey_type=tensor(out.fkey_type, num_links),
         seed_row=torch.from_numpy(out.row_ptr[:-1].copy()),
-        mask=torch.zeros(num_cells, dtype=torch.bool),
-        target=torch.full((num_cells,), float('nan')),
+        mask=torch.from_numpy(np.zeros(num_cells, dtype=bool)),
+        target=torch.from_numpy(np.full(num_cells, np.nan, dtype=np.float32)),
         batch=tensor(out.batch, num_cells),
         ptr=torch.from_numpy(out.ptr),
         num_nodes=num_cells,
