@@ -13,12 +13,15 @@ from numba import njit
 
 from torch_geometric_rfm.sampler.emission import emit_context
 from torch_geometric_rfm.sampler.kernels import num_cells_of, num_known, reset, table_of
+from torch_geometric_rfm.sampler.neighbor_kernels import draw_distinct
 from torch_geometric_rfm.sampler.random_stream import draw_below, stream_state
 from torch_geometric_rfm.sampler.row_set import find
 
 
 @njit(nogil=True)
-def _draw(store, first, last, width, until, scan, state, moved, known, drawn):
+def _draw(
+    store, first, last, width, until, scan, state, moved, moved_to, slots, known, drawn
+):
     # Up to `width` random known children of a range, into `drawn`; returns how many.
     if scan:
         count = 0
@@ -34,12 +37,9 @@ def _draw(store, first, last, width, until, scan, state, moved, known, drawn):
         return size
     count = num_known(store.row_time, store.child_row, first, last, until)
     size = min(width, count)
-    moved.clear()
+    draw_distinct(state, count, size, moved, moved_to, slots, drawn)
     for i in range(size):
-        j = i + draw_below(state, count - i)
-        chosen = moved.get(j, j)
-        moved[j] = moved.get(i, i)
-        drawn[i] = store.child_row[first + chosen]
+        drawn[i] = store.child_row[first + drawn[i]]
     return size
 
 
@@ -53,7 +53,9 @@ def rival_batch(store, task, limits, work, seeds, until, times, keys, out, scan)
     num_rows = len(store.row_time)
     drawn = np.empty(limits.num_neighbors.max(), dtype=np.int64)
     known = np.empty(len(store.child_row) if scan else 0, dtype=np.int64)
-    moved = {np.int64(-1): np.int64(-1)}
+    moved = np.full(8 * len(drawn), -1, dtype=np.int64)
+    moved_to = np.empty(len(moved), dtype=np.int64)
+    slots = np.empty(len(drawn), dtype=np.int64)
     stack_row = np.empty(64 * limits.num_cells, dtype=np.int64)
     stack_depth = np.empty(64 * limits.num_cells, dtype=np.int64)
     most = 512 * limits.num_cells
@@ -101,7 +103,18 @@ def rival_batch(store, task, limits, work, seeds, until, times, keys, out, scan)
                 last = store.child_start[k] + store.child_ptr[at + 1]
                 width = limits.num_neighbors[k]
                 size = _draw(
-                    store, first, last, width, limit, scan, state, moved, known, drawn
+                    store,
+                    first,
+                    last,
+                    width,
+                    limit,
+                    scan,
+                    state,
+                    moved,
+                    moved_to,
+                    slots,
+                    known,
+                    drawn,
                 )
                 size = min(size, most - filled[below])
                 bucket[below, filled[below] : filled[below] + size] = drawn[:size]
