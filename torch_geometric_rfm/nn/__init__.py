@@ -9,10 +9,12 @@ from .attention_masks import (
     pair_mask,
     register_mask,
 )
+from .cell_graph import from_cell_graph, to_cell_graph
 from .conv import RelationalAttention
 from .decoder import CellDecoder
 from .dense_mask import DenseMask
 from .encoder import CellEncoder
+from .hetero_relational_block import HeteroRelationalBlock
 from .models import RelationalTransformer
 from .relational_block import RelationalBlock
 
@@ -20,14 +22,17 @@ __all__ = [
     'CellDecoder',
     'CellEncoder',
     'DenseMask',
+    'HeteroRelationalBlock',
     'RelationalAttention',
     'RelationalBlock',
     'RelationalTransformer',
     'attention_masks',
     'column_mask',
     'feature_mask',
+    'from_cell_graph',
     'full_mask',
     'neighbor_mask',
     'pair_mask',
     'register_mask',
+    'to_cell_graph',
 ]
