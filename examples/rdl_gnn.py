@@ -11,18 +11,22 @@ hashing its words; categories are learned.
 
 import argparse
 import copy
+import itertools
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from relbench.modeling import nn as rdl
+from rich.progress import track
 from torch_frame import TensorFrame, stype
 from torch_frame.data import MultiEmbeddingTensor
 from torch_frame.data.stats import StatType
 from torch_frame.nn import TimestampEncoder
 from torch_frame.typing import NAStrategy
+from torch_geometric.data import HeteroData
 from torch_geometric.nn import MLP
 from torch_geometric.seed import seed_everything
 
@@ -78,7 +82,9 @@ def embed_text(data, col_stats, encoder):
 
 
 class Model(torch.nn.Module):
-    def __init__(self, data, col_stats, entity_table, channels, num_layers):
+    def __init__(
+        self, data, col_stats, entity_table, channels, num_layers, frame_kwargs=None
+    ):
         super().__init__()
         encoders = dict(rdl._DEFAULT_STYPE_ENCODER_CLS_KWARGS)
         encoders[stype.timestamp] = (
@@ -89,6 +95,7 @@ class Model(torch.nn.Module):
             channels,
             {name: data[name].tf.col_names_dict for name in data.node_types},
             col_stats,
+            torch_frame_model_kwargs=frame_kwargs,
             default_stype_encoder_cls_kwargs=encoders,
         )
         dated = [name for name in data.node_types if 'time' in data[name]]
@@ -99,9 +106,12 @@ class Model(torch.nn.Module):
         self.head = MLP([channels, 1], norm=None)
         self.entity_table = entity_table
 
+    def encode(self, batch):
+        return self.encoder(batch.tf_dict)
+
     def forward(self, batch):
         entity = batch[self.entity_table]
-        x_dict = self.encoder(batch.tf_dict)
+        x_dict = self.encode(batch)
         age_dict = self.temporal_encoder(
             entity.seed_time, batch.time_dict, batch.batch_dict
         )
@@ -118,11 +128,12 @@ def predict(model, loader):
     return torch.cat([model(batch).sigmoid() for batch in loader]).double().numpy()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
+def get_parser(description):
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument('--db', default=str(REL_F1), help='a RelBench folder or Hub id')
     parser.add_argument('--task', default='driver-dnf')
     parser.add_argument('--epochs', type=int, default=5)
+    parser.add_argument('--limit', type=int, help='training batches an epoch')
     parser.add_argument('--batch_size', type=int, default=256)
     parser.add_argument('--channels', type=int, default=64)
     parser.add_argument('--num_layers', type=int, default=2)
@@ -132,17 +143,25 @@ def main():
     parser.add_argument('--temporal_strategy', default='uniform')
     parser.add_argument('--lr', type=float, default=2e-3)
     parser.add_argument('--num_workers', type=int, default=0)
-    parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--json', type=Path, help='where to write the figures')
-    args = parser.parse_args()
-    seed_everything(args.seed)
+    return parser
 
-    # The database, its graph, and what the labels alone would predict:
+
+@dataclass
+class Inputs:
+    data: HeteroData
+    col_stats: dict
+    task: Task
+    baselines: dict
+
+
+def load_inputs(args):
+    r"""The database, its graph, and what the labels alone would predict."""
     dataset = load_dataset(args.db)
     db = load_database(dataset)
     task = Task.from_relbench(load_task(dataset, args.task), db)
     if task.cell_type != CellType.BOOLEAN:
-        parser.error(f'--task must be a binary classification (got {args.task})')
+        raise SystemExit(f'--task must be a binary classification (got {args.task})')
     hidden = {}
     for table, column in task.hidden_columns:
         hidden.setdefault(table, {})[column] = None
@@ -156,14 +175,18 @@ def main():
     }
     embed_text(data, col_stats, encoder)
     print(f'{args.task}: {data.num_nodes:,} rows, {data.num_edges:,} edges')
+    return Inputs(data, col_stats, task, baselines)
 
-    # One loader a split, all over one index of the edges:
+
+def get_loaders(inputs, args, seed):
+    r"""One loader a split, all over one index of the edges, and the labels."""
+    data, task = inputs.data, inputs.task
     sampler = TemporalNeighborSampler(
         data,
         num_neighbors=[args.num_neighbors // 2**i for i in range(args.num_layers)],
         temporal_strategy=args.temporal_strategy,
         time_attr='time',
-        seed=args.seed,
+        seed=seed,
     )
     loaders, labels = {}, {}
     for split, frame in task.frame.groupby('split', sort=False):
@@ -179,17 +202,24 @@ def main():
             batch_size=args.batch_size,
             shuffle=split == 'train',
             num_workers=args.num_workers,
-            seed=args.seed,
+            seed=seed,
         )
+    return loaders, labels
 
-    # Training on rows of the train split; the best weights on val are kept:
-    model = Model(data, col_stats, task.entity_table, args.channels, args.num_layers)
+
+def train(model, inputs, loaders, labels, args):
+    r"""Trains on rows of the train split and scores both others with the weights
+    that are best on val.
+    """
+    task = inputs.task
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
     best, best_state, start = -1.0, None, time.perf_counter()
     for epoch in range(1, args.epochs + 1):
         model.train()
-        total = 0.0
-        for batch in loaders['train']:
+        total = count = 0
+        steps = min(args.limit or len(loaders['train']), len(loaders['train']))
+        batches = itertools.islice(loaders['train'], steps)
+        for batch in track(batches, f'epoch {epoch}', total=steps, transient=True):
             target = labels['train'][batch[task.entity_table].input_id]
             loss = torch.nn.functional.binary_cross_entropy_with_logits(
                 model(batch), target
@@ -198,28 +228,48 @@ def main():
             loss.backward()
             optimizer.step()
             total += float(loss.detach()) * len(target)
+            count += len(target)
         score = task.evaluate(predict(model, loaders['val']), 'val')['roc_auc']
         if score > best:
             best, best_state = score, copy.deepcopy(model.state_dict())
         print(
-            f'epoch {epoch}: loss {total / len(labels["train"]):.4f}, val AUROC '
+            f'epoch {epoch}: loss {total / count:.4f}, val AUROC '
             f'{score:.4f}, {time.perf_counter() - start:.0f} s'
         )
-
-    # Both splits with the best weights, beside the baselines on the same rows:
     model.load_state_dict(best_state)
-    auroc = {
+    return {
         split: task.evaluate(predict(model, loaders[split]), split)['roc_auc']
         for split in ('val', 'test')
     }
+
+
+def main():
+    parser = get_parser(__doc__.split('\n\n')[0])
+    parser.add_argument('--seed', type=int, default=0)
+    args = parser.parse_args()
+    inputs = load_inputs(args)
+    seed_everything(args.seed)
+    loaders, labels = get_loaders(inputs, args, args.seed)
+    model = Model(
+        inputs.data,
+        inputs.col_stats,
+        inputs.task.entity_table,
+        args.channels,
+        args.num_layers,
+    )
+    start = time.perf_counter()
+    auroc = train(model, inputs, loaders, labels, args)
+
+    # Both splits beside the baselines on the same rows:
     print(f'{"AUROC":<20}{"val":>8}{"test":>8}')
     for name in SHOWN:
-        row = [baselines[split][name]['roc_auc'] for split in ('val', 'test')]
+        row = [inputs.baselines[split][name]['roc_auc'] for split in ('val', 'test')]
         print(f'{name:<20}{row[0]:>8.4f}{row[1]:>8.4f}')
     print(f'{"GraphSAGE":<20}{auroc["val"]:>8.4f}{auroc["test"]:>8.4f}')
     if args.json is not None:
         figures = {'task': args.task, 'protocol': 'rolling', 'metrics': auroc}
-        figures |= {'baselines': baselines, 'seconds': time.perf_counter() - start}
+        figures |= {'baselines': inputs.baselines}
+        figures |= {'seconds': time.perf_counter() - start}
         args.json.write_text(json.dumps(figures, indent=2))
 
 
