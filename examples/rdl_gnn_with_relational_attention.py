@@ -1,7 +1,7 @@
 r"""Adds RelationalAttention to RelBench's own graph neural network, and trains it with
 and without, from the same seeds and over the same batches.
 
-    python examples/rdl_gnn_with_relational_attention.py --epochs 3 --seeds 0 1 2
+    python examples/rdl_gnn_with_relational_attention.py --limit 30 --seeds 0 1 2
 
 The encoders of RelBench's pipeline give each table [rows, columns, channels] features.
 Before they are mixed to one vector a row, the cells of a subgraph attend to those of
