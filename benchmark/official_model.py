@@ -107,7 +107,9 @@ def main():
             for key, value in outputs.items()
         }
     outputs = {'loss': loss.view(1), **outputs}
-    save_file({key: value.cpu().contiguous() for key, value in outputs.items()}, args.output)
+    save_file(
+        {key: value.cpu().contiguous() for key, value in outputs.items()}, args.output
+    )
     if args.serve:
         print('ready', flush=True)
         for _ in sys.stdin:

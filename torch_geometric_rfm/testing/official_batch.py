@@ -42,7 +42,9 @@ def official_batch(
     target = torch.where(boolean, 2 * target - 1, target)
     value = torch.where(cells.mask, target, cells.value)
     text = (kind >= CellType.CATEGORY) & ~cells.mask
-    text_values = cells.text_embedding.new_zeros(len(kind), cells.text_embedding.size(1))
+    text_values = cells.text_embedding.new_zeros(
+        len(kind), cells.text_embedding.size(1)
+    )
     text_values[text] = cells.text_embedding[cells.text_index[text]]
 
     # Parents of each row, as many columns as any row has links.
@@ -53,7 +55,9 @@ def official_batch(
     first = count.cumsum(0) - count
     width = max(int(count.max()), 1)
     parents = child.new_full((cells.num_rows, width), -1)
-    parents[child, torch.arange(len(child), device=child.device) - first[child]] = parent
+    parents[child, torch.arange(len(child), device=child.device) - first[child]] = (
+        parent
+    )
 
     out = {}
     _, real = to_dense_batch(cells.row, cells.batch_or_zeros)

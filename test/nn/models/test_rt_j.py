@@ -34,7 +34,9 @@ def restatement(weights, cells, heads=8):
     def encode(name, src):
         return norm(lin(src.double(), f'enc_dict.{name}'), f'norm_dict.{name}')
 
-    kinds = [['number', 'number', 'datetime', 'text'][min(k, 3)] for k in cells.cell_type]
+    kinds = [
+        ['number', 'number', 'datetime', 'text'][min(k, 3)] for k in cells.cell_type
+    ]
     x = encode('col_name', cells.column_embedding)[cells.column]
     for i, kind in enumerate(kinds):
         if cells.mask[i]:
@@ -72,7 +74,9 @@ def restatement(weights, cells, heads=8):
         x = x + lin(F.silu(lin(h, f'{key}.w1')) * lin(h, f'{key}.w3'), f'{key}.w2')
     x = norm(x, 'norm_out')
     values = [
-        torch.tensor(0.0).double() if kind == 'text' else lin(x[i], f'dec_dict.{kind}')[0]
+        torch.tensor(0.0).double()
+        if kind == 'text'
+        else lin(x[i], f'dec_dict.{kind}')[0]
         for i, kind in enumerate(kinds)
     ]
     return torch.stack(values)

@@ -1,10 +1,15 @@
 r"""The names of parameters in official checkpoints, and in ours."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch_geometric_rfm.nn.models.relational_transformer import (
+        RelationalTransformer,
+    )
 
 _ATTENTIONS = {'column': 'col', 'feature': 'feat', 'neighbor': 'nbr', 'full': 'full'}
 _SHOWN = 8  # names in an error
@@ -15,13 +20,13 @@ class Part(NamedTuple):
 
     Attributes:
         name (str): The name of our parameter.
-        index (int): The part of it, of equal parts along its first dimension.
+        rank (int): Which part of it, of equal parts along its first dimension.
         num_parts (int): The number of parts.
         size (tuple): The size of the official parameter.
     """
 
     name: str
-    index: int
+    rank: int
     num_parts: int
     size: tuple[int, ...]
 
@@ -40,7 +45,7 @@ def official_parts(config: Mapping[str, Any]) -> dict[str, Part]:
         >>> from torch_geometric_rfm.nn import RelationalTransformer
         >>> config = RelationalTransformer(8, 1, 2, 16, text_channels=4).config
         >>> official_parts(config)['blocks.0.attns.col.wk.weight']
-        Part(name='blocks.0.attentions.column.lin_qkv.weight', index=1,
+        Part(name='blocks.0.attentions.column.lin_qkv.weight', rank=1,
              num_parts=3, size=(8, 8))
     """
     others = [name for name in config['attentions'] if name not in _ATTENTIONS]
@@ -52,8 +57,8 @@ def official_parts(config: Mapping[str, Any]) -> dict[str, Part]:
     norm = 'scale' if config['log_scale'] else 'weight'
     parts: dict[str, Part] = {}
 
-    def add(key: str, name: str, *size: int, index: int = 0, num_parts: int = 1) -> None:
-        parts[key] = Part(name, index, num_parts, size)
+    def add(key: str, name: str, *size: int, rank: int = 0, num_parts: int = 1) -> None:
+        parts[key] = Part(name, rank, num_parts, size)
 
     kinds = ['number', 'boolean', 'datetime', 'text']
     if config['boolean_as_number']:
@@ -66,19 +71,28 @@ def official_parts(config: Mapping[str, Any]) -> dict[str, Part]:
         add(f'norm_dict.{key}.{norm}', f'encoder.norms.{kind}.weight', channels)
         if kind != 'column':
             masked, count = 'encoder.mask_embedding', len(kinds)
-            add(f'mask_embs.{kind}', masked, channels, index=i, num_parts=count)
-            add(f'dec_dict.{kind}.weight', f'decoder.lins.{kind}.weight', width, channels)
+            add(f'mask_embs.{kind}', masked, channels, rank=i, num_parts=count)
+            add(
+                f'dec_dict.{kind}.weight',
+                f'decoder.lins.{kind}.weight',
+                width,
+                channels,
+            )
             add(f'dec_dict.{kind}.bias', f'decoder.lins.{kind}.bias', width)
     for layer in range(config['num_layers']):
         block, hidden = f'blocks.{layer}', config['ff_channels']
         for ours in config['attentions']:
             theirs = _ATTENTIONS[ours]
-            add(f'{block}.norms.{theirs}.{norm}', f'{block}.norms.{ours}.weight', channels)
+            add(
+                f'{block}.norms.{theirs}.{norm}',
+                f'{block}.norms.{ours}.weight',
+                channels,
+            )
             key, name = f'{block}.attns.{theirs}', f'{block}.attentions.{ours}'
             square = (channels, channels)
             for i, letter in enumerate('qkv'):
                 fused = f'{name}.lin_qkv.weight'
-                add(f'{key}.w{letter}.weight', fused, *square, index=i, num_parts=3)
+                add(f'{key}.w{letter}.weight', fused, *square, rank=i, num_parts=3)
             add(f'{key}.wo.weight', f'{name}.lin_out.weight', *square)
             if config['gate']:
                 add(f'{key}.wg.weight', f'{name}.lin_gate.weight', *square)
@@ -96,7 +110,7 @@ def official_parts(config: Mapping[str, Any]) -> dict[str, Part]:
     return parts
 
 
-def to_official(model: torch.nn.Module) -> dict[str, Tensor]:
+def to_official(model: 'RelationalTransformer') -> dict[str, Tensor]:
     r"""The state dict of a model as the official code names and shapes it.
 
     Args:
@@ -110,8 +124,8 @@ def to_official(model: torch.nn.Module) -> dict[str, Tensor]:
     """
     ours = model.state_dict()
     out = {}
-    for key, (name, index, num_parts, size) in official_parts(model.config).items():
-        out[key] = ours[name].detach().chunk(num_parts)[index].reshape(size).clone()
+    for key, (name, rank, num_parts, size) in official_parts(model.config).items():
+        out[key] = ours[name].detach().chunk(num_parts)[rank].reshape(size).clone()
     return out
 
 
@@ -157,13 +171,13 @@ def from_official(
             + '; '.join(filter(None, problems))
         )
     pieces: dict[str, list[tuple[int, Tensor]]] = {}
-    for key, (name, index, num_parts, _) in parts.items():
+    for key, (name, rank, num_parts, _) in parts.items():
         value = state_dict[key]
         if num_parts > 1 and value.dim() == 1:  # a row of 'mask_embedding'
             value = value.unsqueeze(0)
         elif value.dim() == 4:  # the scales of the heads
             value = value.flatten()
-        pieces.setdefault(name, []).append((index, value))
+        pieces.setdefault(name, []).append((rank, value))
     out = {}
     for name, found in pieces.items():
         values = [value for _, value in sorted(found, key=lambda pair: pair[0])]

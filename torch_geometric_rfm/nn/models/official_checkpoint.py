@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     )
 
 OFFICIAL_OWNER = 'stanford-star/'
-_HUB_ARGUMENTS = ('cache_dir', 'force_download', 'local_files_only', 'revision', 'token')
+_HUB_ARGUMENTS = (
+    'cache_dir',
+    'force_download',
+    'local_files_only',
+    'revision',
+    'token',
+)
 
 
 def load_official(
