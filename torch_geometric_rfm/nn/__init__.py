@@ -13,7 +13,7 @@ from .conv import RelationalAttention
 from .decoder import CellDecoder
 from .dense_mask import DenseMask
 from .encoder import CellEncoder
-from .models import RelationalTransformer
+from .models import RelationalTransformer, from_official, to_official
 from .relational_block import RelationalBlock
 
 __all__ = [
@@ -26,8 +26,10 @@ __all__ = [
     'attention_masks',
     'column_mask',
     'feature_mask',
+    'from_official',
     'full_mask',
     'neighbor_mask',
     'pair_mask',
     'register_mask',
+    'to_official',
 ]

@@ -135,7 +135,7 @@ def from_official(
     r"""The state dict of our model with the values of an official one.
 
     Args:
-        state_dict (dict): The official state dict, as :func:`unwrap` returns it.
+        state_dict (dict): The official state dict, without prefixes.
         config (dict): The :obj:`config` of the model to be filled.
 
     Raises:
