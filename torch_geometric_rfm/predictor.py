@@ -10,6 +10,7 @@ from torch_geometric_rfm.data import (
     CellStore,
     Task,
     TaskStore,
+    TextEncoder,
     check_identity,
     get_text_encoder,
     load_database,
@@ -55,15 +56,15 @@ class RelationalPredictor:
             :meth:`RelationalTransformer.small` for the text encoder if not
             given. (default: :obj:`None`)
         text_encoder (TextEncoder or str, optional): See
-            :func:`~torch_geometric_rfm.data.get_text_encoder`.
-            (default: :obj:`None`)
+            :func:`~torch_geometric_rfm.data.get_text_encoder`; the one that
+            the model demands, if any, if not given. (default: :obj:`None`)
         seed (int): Seed of the weights of a new model. (default: :obj:`0`)
         **sampling: Arguments of
             :class:`~torch_geometric_rfm.loader.ContextLoader`.
 
     Raises:
         ValueError: If an argument of the sampler is unknown, or the model was
-            made for a text encoder of another width.
+            made for another text encoder.
 
     Example:
         >>> from torch_geometric_rfm.testing import toy_task_store
@@ -89,6 +90,8 @@ class RelationalPredictor:
                 f'unknown arguments {sorted(unknown)} (known are: '
                 f'{", ".join(SAMPLING)})'
             )
+        if text_encoder is None and model is not None:
+            text_encoder = model.text_encoder
         self.text_encoder = get_text_encoder(text_encoder)
         if model is None:
             torch.manual_seed(seed)
@@ -101,6 +104,7 @@ class RelationalPredictor:
                 f"text encoder '{self.text_encoder.name}' gives "
                 f'{self.text_encoder.channels}'
             )
+        _check_text_encoder(model, self.text_encoder)
         self.model = model
         self.sampling = {**SAMPLING, **sampling}
         self.training: dict[str, Any] = {}
@@ -342,4 +346,16 @@ class RelationalPredictor:
         return (
             f'{self.__class__.__name__}({self.model}, '
             f"text_encoder='{self.text_encoder.name}')"
+        )
+
+
+def _check_text_encoder(model: RelationalTransformer, encoder: TextEncoder) -> None:
+    # Of official checkpoints only the name of the text encoder is known.
+    if model.text_encoder is None:
+        return
+    if encoder.name.rstrip('/').split('/')[-1] != model.text_encoder.split('/')[-1]:
+        raise ValueError(
+            f"the model was trained with the text encoder '{model.text_encoder}' (got "
+            f"'{encoder.name}'). Use that one, or train a model of your own, made "
+            'with text_encoder=None'
         )

@@ -26,6 +26,17 @@ def test_cell_decoder():
     assert torch.equal(decoder.decode_text(x[:2]), decoder.lins['text'](x[:2]))
 
 
+def test_boolean_as_number():
+    decoder = CellDecoder(16, 8, boolean_as_number=True)
+    assert list(decoder.lins) == ['number', 'datetime', 'text']
+    cells = random_cells(num_cells=40)
+    x = torch.randn(40, 16)
+    out = decoder(x, cells)
+    expected = decoder.lins['number'](x).squeeze(1)
+    chosen = cells.cell_type <= 1
+    assert torch.allclose(out[chosen], expected[chosen], atol=1e-6)
+
+
 def test_reset_parameters():
     decoder = CellDecoder(16, 8)
     decoder.reset_parameters(zero=True)

@@ -34,6 +34,14 @@ def test_empty_queries():
     assert dense.to_edge_index().tolist() == [[1], [0]]
 
 
+def test_num_keys():
+    mask = torch.tensor([[[1, 1, 0], [0, 0, 0], [1, 1, 1]]] * 2).bool()
+    batch = torch.tensor([0, 0, 1, 1, 1])
+    assert DenseMask.from_batch(mask, batch).num_keys.tolist() == [2, 0, 2, 0, 3]
+    assert DenseMask(mask, None, (2, 3)).num_keys.tolist() == [2, 0, 3, 2, 0, 3]
+    assert DenseMask(None, None, (2, 3)).num_keys.tolist() == [3] * 6
+
+
 def test_full_edge_index():
     dense = DenseMask(None, None, (2, 2))
     expected = [[0, 1, 0, 1, 2, 3, 2, 3], [0, 0, 1, 1, 2, 2, 3, 3]]

@@ -75,6 +75,27 @@ def test_cell_encoder(relative_time):
     assert all(param.grad.any() for param in encoder.parameters())
 
 
+def test_boolean_as_number():
+    encoder = randomise(CellEncoder(16, 8, boolean_as_number=True).double())
+    assert 'boolean' not in encoder.lins
+    assert encoder.mask_embedding.size() == (3, 16)
+    cells = random_cells(num_cells=60)
+    cells.mask[::3] = True
+    boolean = cells.cell_type == CellType.BOOLEAN
+    out = encoder(cells)
+    for mask in (True, False):
+        assert (boolean & (cells.mask == mask)).any()
+    # The other types keep their encoders, though their rows have moved up:
+    four = randomise(CellEncoder(16, 8).double())
+    for name in encoder.lins:
+        four.lins[name].load_state_dict(encoder.lins[name].state_dict())
+        four.norms[name].load_state_dict(encoder.norms[name].state_dict())
+    with torch.no_grad():
+        four.mask_embedding[[0, 2, 3]] = encoder.mask_embedding
+    cells.cell_type = cells.cell_type.masked_fill(boolean, CellType.NUMBER)
+    assert torch.equal(out, four(cells))
+
+
 def test_hidden_values_do_not_matter():
     encoder = CellEncoder(16, 8, relative_time=True)
     cells = random_cells(num_cells=40)

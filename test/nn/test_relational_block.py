@@ -39,6 +39,21 @@ def test_zero_init():
     assert torch.equal(block(x, attention_masks(cells)), x)
 
 
+def test_options_reach_every_attention():
+    options = {'qk_norm': True, 'gate': True, 'log_scale': True}
+    block = RelationalBlock(
+        16, heads=2, ff_channels=24, rms_eps=0.5, zero_init=True, **options
+    )
+    for attention in block.attentions.values():
+        assert attention.q_norm.eps == attention.k_norm.eps == 0.5
+        assert attention.scale.tolist() == [1.0, 1.0]
+        assert not attention.lin_gate.weight.any()
+        assert attention.lin_qkv.weight.all()
+    plain = RelationalBlock(16, heads=2, ff_channels=24)
+    for attention in plain.attentions.values():
+        assert attention.q_norm is attention.lin_gate is attention.scale is None
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match=r"unknown attention masks \(got \['rows'\]"):
         RelationalBlock(16, heads=2, ff_channels=24, attentions=['rows', 'full'])

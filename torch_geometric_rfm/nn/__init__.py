@@ -15,7 +15,7 @@ from .decoder import CellDecoder
 from .dense_mask import DenseMask
 from .encoder import CellEncoder
 from .hetero_relational_block import HeteroRelationalBlock
-from .models import RelationalTransformer
+from .models import RelationalTransformer, from_official, to_official
 from .relational_block import RelationalBlock
 
 __all__ = [
@@ -30,9 +30,11 @@ __all__ = [
     'column_mask',
     'feature_mask',
     'from_cell_graph',
+    'from_official',
     'full_mask',
     'neighbor_mask',
     'pair_mask',
     'register_mask',
     'to_cell_graph',
+    'to_official',
 ]

@@ -6,7 +6,7 @@ from torch.nn import Linear, ModuleDict
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_type import CellType
 
-_SCALARS = ('number', 'boolean', 'datetime')  # in the order of the cell types
+_SCALARS = ('number', 'boolean', 'datetime')
 
 
 class CellDecoder(torch.nn.Module):
@@ -15,6 +15,10 @@ class CellDecoder(torch.nn.Module):
     Args:
         channels (int): Size of each embedded cell.
         text_channels (int): Size of the embeddings of strings.
+        boolean_as_number (bool, optional): If set to :obj:`True`, booleans
+            have no decoder of their own but that of numbers, so that their
+            outputs are normalised values as well.
+            (default: :obj:`False`)
 
     Shapes:
         - **input:** cells :math:`(N, C)`, contexts of :math:`N` cells
@@ -28,12 +32,16 @@ class CellDecoder(torch.nn.Module):
         torch.Size([5])
     """
 
-    def __init__(self, channels: int, text_channels: int) -> None:
+    def __init__(
+        self, channels: int, text_channels: int, boolean_as_number: bool = False
+    ) -> None:
         super().__init__()
         self.channels = channels
         self.text_channels = text_channels
+        self.boolean_as_number = boolean_as_number
 
-        self.lins = ModuleDict({name: Linear(channels, 1) for name in _SCALARS})
+        names = [n for n in _SCALARS if not (boolean_as_number and n == 'boolean')]
+        self.lins = ModuleDict({name: Linear(channels, 1) for name in names})
         self.lins['text'] = Linear(channels, text_channels)
 
     def reset_parameters(self, zero: bool = False) -> None:
@@ -63,8 +71,10 @@ class CellDecoder(torch.nn.Module):
                 not given. (default: :obj:`None`)
         """
         types = cells.cell_type if subset is None else cells.cell_type[subset]
+        number = 'number' if self.boolean_as_number else 'boolean'
+        names = ('number', number, 'datetime')  # in the order of the cell types
         weight, bias = (
-            torch.cat([self.lins.get_parameter(f'{name}.{kind}') for name in _SCALARS])
+            torch.cat([self.lins.get_parameter(f'{name}.{kind}') for name in names])
             for kind in ('weight', 'bias')
         )  # [3, C] and [3]
         out = F.linear(x, weight, bias)  # [N, 3]

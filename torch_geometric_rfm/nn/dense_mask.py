@@ -143,6 +143,15 @@ class DenseMask:
             empty = empty[self.index]
         return empty if bool(empty.any()) else None
 
+    @cached_property
+    def num_keys(self) -> Tensor:
+        r"""Number of keys of each query :obj:`[N]`."""
+        num_contexts, size = self.shape
+        if self.mask is None:
+            return torch.full((self.num_cells,), size)
+        count = self.mask.sum(dim=-1).view(-1)
+        return count if self.index is None else count[self.index]
+
     def to_edge_index(self) -> Tensor:
         r"""The same mask as edges :obj:`[2, E]` from keys to queries."""
         num_contexts, size = self.shape

@@ -51,6 +51,9 @@ class CellEncoder(torch.nn.Module):
         relative_time (bool, optional): If set to :obj:`True`, datetime cells
             also enter with their time relative to the seed time, and all
             cells with that of their row. (default: :obj:`False`)
+        boolean_as_number (bool, optional): If set to :obj:`True`, booleans
+            (which are z-scored in any case) are encoded as the numbers they
+            are. (default: :obj:`False`)
 
     Shapes:
         - **input:** contexts of :math:`N` cells
@@ -69,11 +72,13 @@ class CellEncoder(torch.nn.Module):
         text_channels: int,
         rms_eps: float = 1e-6,
         relative_time: bool = False,
+        boolean_as_number: bool = False,
     ) -> None:
         super().__init__()
         self.channels = channels
         self.text_channels = text_channels
         self.relative_time = relative_time
+        self.boolean_as_number = boolean_as_number
 
         in_channels = {
             'column': text_channels,
@@ -82,6 +87,8 @@ class CellEncoder(torch.nn.Module):
             'datetime': 2 if relative_time else 1,
             'text': text_channels,
         }
+        if boolean_as_number:
+            del in_channels['boolean']
         if relative_time:
             in_channels['age'] = 1
         self.lins = ModuleDict(
@@ -90,8 +97,8 @@ class CellEncoder(torch.nn.Module):
         self.norms = ModuleDict(
             {name: RMSNorm(channels, eps=rms_eps) for name in in_channels}
         )
-        # One row per encoder: number, boolean, datetime, text.
-        self.mask_embedding = Parameter(torch.empty(4, channels))
+        # One row per encoder of values: number, (boolean,) datetime, text.
+        self.mask_embedding = Parameter(torch.empty(4 - boolean_as_number, channels))
 
         self.reset_parameters()
 
@@ -121,13 +128,14 @@ class CellEncoder(torch.nn.Module):
                 )
         # Every cell looks up its value term in one table: first the hidden
         # vectors, then each string once, then the visible scalars.
-        kind = cells.cell_type.clamp(max=CellType.CATEGORY)  # encoder of each cell
         table = [self.mask_embedding, self._encode('text', cells.text_embedding)]
-        start = 4
+        start = self.mask_embedding.size(0)
+        kind = cells.cell_type.clamp(max=CellType.CATEGORY)
         string = (kind == CellType.CATEGORY) & ~cells.mask
         if bool((string & (cells.text_index < 0)).any()):
             raise ValueError("'text_index' must not be negative for a visible string")
-        index = torch.where(string, cells.text_index + start, kind)
+        index = (kind - 1).clamp(min=0) if self.boolean_as_number else kind
+        index = torch.where(string, cells.text_index + start, index)
         start += table[1].size(0)
         for cell_type in _SCALARS:
             chosen = ((kind == cell_type) & ~cells.mask).nonzero().view(-1)
@@ -135,7 +143,9 @@ class CellEncoder(torch.nn.Module):
             if cell_type == CellType.DATETIME and self.relative_time:
                 relative = cells.relative_time[chosen].unsqueeze(1)
                 value = torch.cat([value, relative], dim=1)
-            table.append(self._encode(cell_type.name.lower(), value))
+            number = self.boolean_as_number and cell_type == CellType.BOOLEAN
+            name = 'number' if number else cell_type.name.lower()
+            table.append(self._encode(name, value))
             rank = torch.arange(chosen.numel(), device=chosen.device)
             index[chosen] = rank + start
             start += chosen.numel()

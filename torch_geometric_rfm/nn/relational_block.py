@@ -34,7 +34,10 @@ class RelationalBlock(torch.nn.Module):
         rms_eps (float, optional): The epsilon of all norms.
             (default: :obj:`1e-6`)
         zero_init (bool, optional): If set to :obj:`True`, the block starts as
-            the identity. (default: :obj:`False`)
+            the identity, and its gates at one. (default: :obj:`False`)
+        qk_norm, gate, log_scale (bool, optional): See
+            :class:`~torch_geometric_rfm.nn.RelationalAttention`.
+            (default: :obj:`False`)
 
     Shapes:
         - **input:** cells :math:`(N, C)`, one mask per attention
@@ -57,6 +60,9 @@ class RelationalBlock(torch.nn.Module):
         attentions: Sequence[str] = ('column', 'feature', 'neighbor', 'full'),
         rms_eps: float = 1e-6,
         zero_init: bool = False,
+        qk_norm: bool = False,
+        gate: bool = False,
+        log_scale: bool = False,
     ) -> None:
         super().__init__()
         check_mask_names(attentions)
@@ -66,7 +72,12 @@ class RelationalBlock(torch.nn.Module):
         self.zero_init = zero_init
 
         self.attentions = ModuleDict(
-            {name: RelationalAttention(channels, heads) for name in attentions}
+            {
+                name: RelationalAttention(
+                    channels, heads, qk_norm, gate, log_scale, rms_eps
+                )
+                for name in attentions
+            }
         )
         self.norms = ModuleDict(
             {name: RMSNorm(channels, eps=rms_eps) for name in attentions}
@@ -84,8 +95,9 @@ class RelationalBlock(torch.nn.Module):
             if isinstance(module, (RelationalAttention, Linear, RMSNorm)):
                 module.reset_parameters()
         if self.zero_init:
-            for attention in self.attentions.values():
-                torch.nn.init.zeros_(attention.get_parameter('lin_out.weight'))
+            for name, param in self.attentions.named_parameters():
+                if name.endswith(('lin_out.weight', 'lin_gate.weight')):
+                    torch.nn.init.zeros_(param)
             torch.nn.init.zeros_(self.w2.weight)
 
     def forward(

@@ -109,7 +109,8 @@ def load_checkpoint(
                 f'they are {expected}. Train it again with this version.'
             )
     names = RelationalTransformer(8, 1, 1, 8).config
-    model = RelationalTransformer(**{name: config[name] for name in names})
+    # Options that the checkpoint is older than have their defaults:
+    model = RelationalTransformer(**{n: config[n] for n in names if n in config})
     try:
         model.load_state_dict(load_file(folder / 'model.safetensors'))
     except (SafetensorError, RuntimeError) as error:

@@ -53,12 +53,36 @@ def test_encodings_agree(sizes, density, extras, seed):
     generator = torch.Generator().manual_seed(seed)
     for dtype in TOLERANCE:
         torch.manual_seed(seed)
-        conv = RelationalAttention(8, heads=2, qk_norm=extras, gate=extras)
+        options = {'qk_norm': extras, 'gate': extras, 'log_scale': extras}
+        conv = RelationalAttention(8, heads=2, **options)
         dense, out = compare(conv.to(dtype), sizes, density, dtype, generator)
         keyless = torch.ones(sum(sizes), dtype=torch.bool)
         keyless[dense.to_edge_index()[1]] = False
         assert not out[keyless].any()
         assert out[~keyless].all(dim=1).all()
+
+
+@torch.no_grad()
+def test_log_scale():
+    torch.manual_seed(0)
+    conv = RelationalAttention(4, heads=2, log_scale=True).double()
+    plain = RelationalAttention(4, heads=2).double()
+    plain.load_state_dict({k: v for k, v in conv.state_dict().items() if k != 'scale'})
+    conv.scale.copy_(torch.tensor([3.0, 3.0]))
+    x = torch.randn(6, 4, dtype=torch.double)
+    # Cell 0 sees five keys, cell 1 one, cell 2 none.
+    edge_index = torch.tensor([[1, 2, 3, 4, 5, 3], [0, 0, 0, 0, 0, 1]])
+    out = conv(x, edge_index)
+    scale = 3.0 * float(torch.tensor(5.0).bfloat16().log()) / 2**0.5
+    assert scale != 3.0 * math.log(5.0) / 2**0.5  # since it is rounded
+    plain.lin_qkv.weight[:4] *= scale
+    assert torch.allclose(out[0], plain(x, edge_index)[0], atol=1e-12)
+    # The logarithm of one key is zero, and its weight one whatever the logit.
+    assert torch.allclose(out[1], plain(x, edge_index)[1], atol=1e-12)
+    assert not out[2].any()
+    # A mask without any entry that is False has no keys to count.
+    full = DenseMask(None, None, (1, 6))
+    assert torch.allclose(conv(x, full), conv(x, full.to_edge_index()), atol=1e-12)
 
 
 @pytest.fixture
@@ -134,9 +158,10 @@ def test_one_and_no_cells():
 
 
 def test_reset_parameters():
-    conv = RelationalAttention(8, heads=2, qk_norm=True, gate=True)
+    conv = RelationalAttention(8, heads=2, qk_norm=True, gate=True, log_scale=True)
     names = [name for name, _ in conv.named_parameters()]
     assert names == [
+        'scale',
         'lin_qkv.weight',
         'lin_out.weight',
         'lin_gate.weight',

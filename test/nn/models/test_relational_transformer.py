@@ -1,13 +1,10 @@
 import pytest
 import torch
-import torch.nn.functional as F
 from torch_geometric.data import Batch
 
 from torch_geometric_rfm.data import CellData, CellType
-from torch_geometric_rfm.nn import RelationalTransformer, attention_masks
+from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.testing import random_cells
-
-NAMES = ('column', 'feature', 'neighbor', 'full')
 
 
 def randomise(model):
@@ -19,77 +16,6 @@ def randomise(model):
     return model.double().eval()
 
 
-def dense_restatement(weights, cells, heads, eps, num_layers):
-    # The released model, stated anew from its weights for all pairs of cells.
-    def norm(x, name):
-        return x * (x.square().mean(-1, keepdim=True) + eps).rsqrt() * weights[name]
-
-    def lin(x, name):
-        return F.linear(x, weights[f'{name}.weight'], weights.get(f'{name}.bias'))
-
-    num_cells = cells.value.numel()
-    kind = [min(int(i), 3) for i in cells.cell_type]
-    names = ['number', 'boolean', 'datetime', 'text']
-    x = []
-    for i in range(num_cells):
-        phrase = cells.column_embedding[cells.column[i]].double()
-        term = norm(lin(phrase, 'encoder.lins.column'), 'encoder.norms.column.weight')
-        name = names[kind[i]]
-        if cells.mask[i]:
-            term = term + weights['encoder.mask_embedding'][kind[i]]
-        else:
-            text = cells.text_embedding[cells.text_index[i]].double()
-            src = text if name == 'text' else cells.value[i].double().view(1)
-            src = lin(src, f'encoder.lins.{name}')
-            term = term + norm(src, f'encoder.norms.{name}.weight')
-        x.append(term)
-    x = torch.stack(x)
-
-    context, row, column = cells.batch_or_zeros, cells.row, cells.column
-    parent = torch.zeros(cells.num_rows, cells.num_rows, dtype=torch.bool)
-    parent[cells.fkey_index[0], cells.fkey_index[1]] = True
-    parent = parent[row][:, row]  # [query, key]: the key's row is a parent
-    same = context.unsqueeze(1) == context
-    masks = {
-        'column': same & (column.unsqueeze(1) == column),
-        'feature': same & ((row.unsqueeze(1) == row) | parent),
-        'neighbor': same & parent.t(),
-        'full': same,
-    }
-    for i in range(num_layers):
-        for name in NAMES:
-            block = f'blocks.{i}.attentions.{name}'
-            h = norm(x, f'blocks.{i}.norms.{name}.weight')
-            q, k, v = lin(h, f'{block}.lin_qkv').chunk(3, dim=1)
-            outs = []
-            for q_h, k_h, v_h in zip(
-                *(part.chunk(heads, dim=1) for part in (q, k, v)), strict=True
-            ):
-                logits = q_h @ k_h.t() / q_h.size(1) ** 0.5
-                alpha = logits.masked_fill(~masks[name], -torch.inf).softmax(dim=1)
-                outs.append(alpha.nan_to_num(0.0) @ v_h)
-            x = x + lin(torch.cat(outs, dim=1), f'{block}.lin_out')
-        h = norm(x, f'blocks.{i}.ff_norm.weight')
-        gate, up = lin(h, f'blocks.{i}.w1'), lin(h, f'blocks.{i}.w3')
-        x = x + lin(gate * gate.sigmoid() * up, f'blocks.{i}.w2')
-    x = norm(x, 'norm.weight')
-    out = torch.zeros(num_cells, dtype=torch.double)
-    for i in range(num_cells):
-        if kind[i] < 3:
-            out[i] = lin(x[i], f'decoder.lins.{names[kind[i]]}')[0]
-    return out
-
-
-def test_rt_v1_size():
-    with torch.device('meta'):
-        model = RelationalTransformer.rt_v1()
-    assert sum(param.numel() for param in model.parameters()) == 22_336_131
-    assert str(model) == (
-        'RelationalTransformer(256, num_layers=12, heads=8, ff_channels=1024)'
-    )
-    assert model.norm.eps == model.blocks[0].norms['full'].eps == 0.0078125
-
-
 def test_small():
     model = RelationalTransformer.small()
     assert str(model) == (
@@ -99,21 +25,6 @@ def test_small():
     cells = random_cells(text_channels=384)
     assert not model(cells).any()
     assert RelationalTransformer.small(channels=64, zero_init=False)(cells).any()
-
-
-def test_rt_v1_equals_its_dense_restatement():
-    model = RelationalTransformer.rt_v1(
-        channels=32, num_layers=2, ff_channels=48, text_channels=8
-    )
-    randomise(model)
-    cells = random_cells(num_contexts=3, num_cells=[20, 13, 1], seed=3)
-    cells.mask[::5] = True
-    weights = dict(model.state_dict())
-    expected = dense_restatement(weights, cells, heads=8, eps=2**-7, num_layers=2)
-    assert expected.abs().max() > 0.1
-    assert torch.allclose(model(cells), expected, rtol=0, atol=1e-10)
-    masks = attention_masks(cells, backend='edge_index')
-    assert torch.allclose(model(cells, masks), expected, rtol=0, atol=1e-10)
 
 
 @pytest.fixture
@@ -195,6 +106,11 @@ def test_config():
         'rms_eps': 1e-6,
         'relative_time': True,
         'zero_init': True,
+        'qk_norm': False,
+        'gate': False,
+        'log_scale': False,
+        'boolean_as_number': False,
+        'text_encoder': None,
     }
     assert model.config == config
     assert RelationalTransformer(**config).config == config

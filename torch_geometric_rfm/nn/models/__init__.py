@@ -1,5 +1,6 @@
 r"""Whole models."""
 
+from .key_map import from_official, to_official
 from .relational_transformer import RelationalTransformer
 
-__all__ = ['RelationalTransformer']
+__all__ = ['RelationalTransformer', 'from_official', 'to_official']

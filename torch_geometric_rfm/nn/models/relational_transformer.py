@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,10 @@ from torch_geometric_rfm.nn.attention_masks import attention_masks, check_mask_n
 from torch_geometric_rfm.nn.decoder import CellDecoder
 from torch_geometric_rfm.nn.dense_mask import DenseMask
 from torch_geometric_rfm.nn.encoder import CellEncoder
+from torch_geometric_rfm.nn.models.official_checkpoint import (
+    OFFICIAL_OWNER,
+    load_official,
+)
 from torch_geometric_rfm.nn.relational_block import RelationalBlock
 
 Masks = Mapping[str, Tensor | DenseMask]
@@ -44,6 +49,15 @@ class RelationalTransformer(
             (default: :obj:`False`)
         zero_init (bool, optional): If set to :obj:`True`, the residual
             branches and the decoder start at zero. (default: :obj:`False`)
+        qk_norm, gate, log_scale (bool, optional): See
+            :class:`~torch_geometric_rfm.nn.RelationalAttention`.
+            (default: :obj:`False`)
+        boolean_as_number (bool, optional): If set to :obj:`True`, booleans
+            share the encoder and the decoder of numbers.
+            (default: :obj:`False`)
+        text_encoder (str, optional): The name of the only text encoder whose
+            embeddings the weights understand; any if not given.
+            (default: :obj:`None`)
 
     Shapes:
         - **input:** contexts of :math:`N` cells
@@ -69,6 +83,11 @@ class RelationalTransformer(
         rms_eps: float = 1e-6,
         relative_time: bool = False,
         zero_init: bool = False,
+        qk_norm: bool = False,
+        gate: bool = False,
+        log_scale: bool = False,
+        boolean_as_number: bool = False,
+        text_encoder: str | None = None,
     ) -> None:
         super().__init__()
         if num_layers < 1:
@@ -83,16 +102,31 @@ class RelationalTransformer(
         self.rms_eps = rms_eps
         self.relative_time = relative_time
         self.zero_init = zero_init
+        self.qk_norm = qk_norm
+        self.gate = gate
+        self.log_scale = log_scale
+        self.boolean_as_number = boolean_as_number
+        self.text_encoder = text_encoder
 
-        self.encoder = CellEncoder(channels, text_channels, rms_eps, relative_time)
+        self.encoder = CellEncoder(
+            channels, text_channels, rms_eps, relative_time, boolean_as_number
+        )
         self.blocks = ModuleList(
             RelationalBlock(
-                channels, heads, ff_channels, self.attentions, rms_eps, zero_init
+                channels,
+                heads,
+                ff_channels,
+                self.attentions,
+                rms_eps,
+                zero_init,
+                qk_norm,
+                gate,
+                log_scale,
             )
             for _ in range(num_layers)
         )
         self.norm = RMSNorm(channels, eps=rms_eps)
-        self.decoder = CellDecoder(channels, text_channels)
+        self.decoder = CellDecoder(channels, text_channels, boolean_as_number)
 
         self.reset_parameters()
 
@@ -122,6 +156,11 @@ class RelationalTransformer(
             It was trained in bfloat16 with norms whose epsilon was
             :math:`2^{-7}`, which is kept in any precision.
 
+        .. note::
+            Its weights understand the embeddings of all-MiniLM-L12-v2 alone.
+            To train anew with another text encoder, set
+            :obj:`text_encoder=None`.
+
         Args:
             **overrides (optional): Arguments of
                 :class:`RelationalTransformer` to change.
@@ -132,8 +171,86 @@ class RelationalTransformer(
             'heads': 8,
             'ff_channels': 1024,
             'rms_eps': 2**-7,
+            'text_encoder': 'all-MiniLM-L12-v2',
         }
         return cls(**(config | overrides))
+
+    @classmethod
+    def rt_j(cls, **overrides: Any) -> 'RelationalTransformer':
+        r"""The released RT-J model, with 85,562,530 parameters: no attention
+        over full contexts, normalised queries and keys, logits that grow with
+        the number of keys, and gates.
+
+        .. note::
+            To RT-J booleans are z-scored numbers, hence so are its outputs for
+            boolean cells. They rank as probabilities do; to have them in the
+            unit of the label, let the :obj:`cell_type` of the task be a number.
+            The authors average the loss per context first:
+            :obj:`MaskedCellLoss(reduction='context')`.
+
+        Args:
+            **overrides (optional): Arguments of
+                :class:`RelationalTransformer` to change.
+        """
+        config: dict[str, Any] = {
+            'channels': 512,
+            'num_layers': 12,
+            'heads': 8,
+            'ff_channels': 2048,
+            'attentions': ('column', 'feature', 'neighbor'),
+            'zero_init': True,
+            'qk_norm': True,
+            'gate': True,
+            'log_scale': True,
+            'boolean_as_number': True,
+            'text_encoder': 'all-MiniLM-L12-v2',
+        }
+        return cls(**(config | overrides))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        filename: str | None = None,
+        **kwargs: Any,
+    ) -> 'RelationalTransformer':
+        r"""Loads a model that was saved by :meth:`save_pretrained`, or an
+        official checkpoint of RT v1 or RT-J.
+
+        .. code-block:: python
+
+            RelationalTransformer.from_pretrained(
+                'stanford-star/rt-v1', filename='pretrain_rel-f1_driver-dnf.pt'
+            )
+            RelationalTransformer.from_pretrained(
+                'stanford-star/rt-j', filename='classification/model.safetensors'
+            )
+
+        Args:
+            pretrained_model_name_or_path (str): A folder, or the id of a model
+                on the Hugging Face Hub.
+            filename (str, optional): The file of an official checkpoint in it.
+                (default: :obj:`None`)
+            **kwargs (optional): Arguments of
+                :class:`RelationalTransformer` to change, and of the Hub, as
+                :obj:`revision`, :obj:`cache_dir` and :obj:`local_files_only`.
+
+        Raises:
+            FileNotFoundError: If the official checkpoint cannot be had.
+            ValueError: If it is neither of the two, damaged, or does not fit.
+        """
+        if filename is not None:
+            return load_official(
+                cls, str(pretrained_model_name_or_path), filename, **kwargs
+            )
+        if str(pretrained_model_name_or_path).startswith(OFFICIAL_OWNER):
+            raise ValueError(
+                f"'filename' must name one of the official checkpoints in "
+                f"'{pretrained_model_name_or_path}' (got None), as "
+                "'pretrain_rel-f1_driver-dnf.pt' of 'stanford-star/rt-v1'"
+            )
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -148,6 +265,11 @@ class RelationalTransformer(
             'rms_eps': self.rms_eps,
             'relative_time': self.relative_time,
             'zero_init': self.zero_init,
+            'qk_norm': self.qk_norm,
+            'gate': self.gate,
+            'log_scale': self.log_scale,
+            'boolean_as_number': self.boolean_as_number,
+            'text_encoder': self.text_encoder,
         }
 
     def reset_parameters(self) -> None:
