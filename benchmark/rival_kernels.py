@@ -12,13 +12,21 @@ import numpy as np
 from numba import njit
 
 from torch_geometric_rfm.sampler.emission import emit_context
-from torch_geometric_rfm.sampler.kernels import num_cells_of, num_known, reset, table_of
+from torch_geometric_rfm.sampler.expansion import num_known
+from torch_geometric_rfm.sampler.kernels import (
+    CELLS,
+    DEPTH,
+    ROWS,
+    num_cells_of,
+    reset,
+    table_of,
+)
 from torch_geometric_rfm.sampler.neighbor_kernels import draw_distinct
 from torch_geometric_rfm.sampler.random_stream import draw_below, stream_state
 from torch_geometric_rfm.sampler.row_set import find
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False)
 def _draw(
     store, first, last, width, until, scan, state, moved, moved_to, slots, known, drawn
 ):
@@ -48,7 +56,7 @@ def rival_batch(store, task, limits, work, seeds, until, times, keys, out, scan)
     r"""As ``sample_batch``, with eager drawing; with :obj:`scan` also a visited
     vector and full scans.
     """
-    counts = np.zeros(4, dtype=np.int64)
+    counts = np.zeros(5, dtype=np.int64)
     state = np.zeros(1, dtype=np.uint64)
     num_rows = len(store.row_time)
     drawn = np.empty(limits.num_neighbors.max(), dtype=np.int64)
@@ -68,7 +76,7 @@ def rival_batch(store, task, limits, work, seeds, until, times, keys, out, scan)
         filled[:] = 0
         stack_row[0], stack_depth[0], top = task.entity[seeds[b]], 0, 0
         max_cells = limits.num_cells - 2
-        while counts[2] < max_cells and counts[0] < len(work.rows):
+        while counts[CELLS] < max_cells and counts[ROWS] < len(work.rows):
             if top < 0:
                 depth = 0
                 while depth < 8 and filled[depth] == 0:
@@ -87,11 +95,12 @@ def rival_batch(store, task, limits, work, seeds, until, times, keys, out, scan)
                 continue
             if scan:
                 visited[row] = True
-            work.keys[slot], work.values[slot] = row, counts[0]
+            work.keys[slot], work.values[slot] = row, counts[ROWS]
             table = table_of(store.table_start, row)
-            work.rows[counts[0]], work.tables[counts[0]] = row, table
-            counts[0] += 1
-            counts[2] += num_cells_of(store, task.hidden, row, table)
+            work.rows[counts[ROWS]], work.tables[counts[ROWS]] = row, table
+            work.slots[counts[ROWS]] = slot
+            counts[ROWS] += 1
+            counts[CELLS] += num_cells_of(store, task.hidden, row, table)
             local = row - store.table_start[table]
             below = min(depth + 1, 7)
             for i in range(
@@ -139,5 +148,5 @@ def rival_batch(store, task, limits, work, seeds, until, times, keys, out, scan)
             limits,
             out,
         )
-        counts[3] = 0
+        counts[DEPTH] = 0
         reset(work, counts)

@@ -53,7 +53,7 @@ class Rival:
         incoming = int(np.diff(arrays.incoming_start).max())
         parents = int(np.diff(arrays.fkey_start).max())
         self.work = new_frontier(NUM_CELLS, incoming, parents)
-        self.out = self.sampler._new_output(BATCH, {})
+        self.out = self.sampler.layout.new(BATCH, {})
 
     def __call__(self, rows, time):
         keys = np.zeros((len(rows), 3), dtype=np.int64)

@@ -152,12 +152,15 @@ def test_errors(store, tmp_path):
     save_file(tensors, other, metadata={'format': 'pt'})
     with pytest.raises(ValueError, match='is not a store of this package'):
         read_store_file(other, mmap=True, verify=True)
-    write_store_file(tmp_path / 'later', tensors, settings)
-    content = (tmp_path / 'later').read_bytes()
-    version = b'"format_version":"1"'
-    assert version in content
-    (tmp_path / 'later').write_bytes(
-        content.replace(version, version.replace(b'1', b'2'))
-    )
-    with pytest.raises(ValueError, match='has format 2, this version reads up to 1'):
+    for name, other_version in (('earlier', b'1'), ('later', b'3')):
+        write_store_file(tmp_path / name, tensors, settings)
+        content = (tmp_path / name).read_bytes()
+        version = b'"format_version":"2"'
+        assert version in content
+        (tmp_path / name).write_bytes(
+            content.replace(version, version.replace(b'2', other_version))
+        )
+    with pytest.raises(ValueError, match='has format 3, this version reads 2'):
         CellStore.load(tmp_path / 'later')
+    with pytest.raises(ValueError, match='has format 1, this version reads 2. Build'):
+        CellStore.load(tmp_path / 'earlier')

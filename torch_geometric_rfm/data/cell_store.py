@@ -222,7 +222,7 @@ class CellStore:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is no store, of a later format, damaged, or was
+            ValueError: If it is no store, of another format, damaged, or was
                 built with another text encoder.
 
         Example:

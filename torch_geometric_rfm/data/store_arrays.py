@@ -29,6 +29,7 @@ class StoreArrays(NamedTuple):
     parent_start: NDArray[Any]  # [tables] offset of its block in `parents`
     parents: NDArray[Any]  # row-major [rows of table, fkeys of table]
     fkey_parent: NDArray[Any]  # [fkeys] parent table
+    fkey_child: NDArray[Any]  # [fkeys] child table
     incoming_start: NDArray[Any]  # [tables + 1] into `incoming`
     incoming: NDArray[Any]  # foreign keys that lead to a table
     child_start: NDArray[Any]  # [fkeys] offset into `child_row`
@@ -80,7 +81,7 @@ def build_key_arrays(
     parents: list[NDArray[Any]] = []
     child_ptr: list[NDArray[Any]] = []
     child_row: list[NDArray[Any]] = []
-    fkey_start, fkey_parent = [0], list[int]()
+    fkey_start, fkey_parent, fkey_child = [0], list[int](), list[int]()
     parent_start, child_start, child_ptr_start = list[int](), list[int](), list[int]()
     incoming: list[list[int]] = [[] for _ in tables]
     parent_offset = child_offset = ptr_offset = 0
@@ -98,6 +99,7 @@ def build_key_arrays(
             group_rows(order, position, table_start[t], ptr, child)
             incoming[p].append(len(fkey_parent))
             fkey_parent.append(p)
+            fkey_child.append(t)
             child_start.append(child_offset)
             child_ptr_start.append(ptr_offset)
             child_ptr.append(ptr)
@@ -113,6 +115,7 @@ def build_key_arrays(
         'parent_start': np.array(parent_start, dtype=np.int64),
         'parents': _concatenate(parents, dtype),
         'fkey_parent': np.array(fkey_parent, dtype=np.int64),
+        'fkey_child': np.array(fkey_child, dtype=np.int64),
         'incoming_start': np.cumsum([0, *map(len, incoming)]).astype(np.int64),
         'incoming': np.array([k for keys in incoming for k in keys], dtype=np.int64),
         'child_start': np.array(child_start, dtype=np.int64),

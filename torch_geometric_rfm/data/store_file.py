@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_geometric_rfm.data.atomic_file import write_atomically
 
 FORMAT = 'torch_geometric_rfm.CellStore'
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _CHUNK = 1 << 24
 
 
@@ -59,7 +59,7 @@ def read_store_file(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no store, of a later format, or damaged.
+        ValueError: If it is no store, of another format, or damaged.
     """
     path = Path(path)
     if not path.is_file():
@@ -90,10 +90,12 @@ def _read(
     if metadata.get('format') != FORMAT:
         raise ValueError(f"'{path}' is not a store of this package")
     version = int(metadata['format_version'])
-    if version > FORMAT_VERSION:
+    if version != FORMAT_VERSION:
+        later = version > FORMAT_VERSION
+        fix = 'Upgrade torch-geometric-rfm' if later else 'Build and save it again'
         raise ValueError(
-            f"store '{path}' has format {version}, this version reads up to "
-            f'{FORMAT_VERSION}. Upgrade torch-geometric-rfm.'
+            f"store '{path}' has format {version}, this version reads "
+            f'{FORMAT_VERSION}. {fix}.'
         )
     if verify:
         _verify(path, json.loads(metadata['checksums']))

@@ -19,19 +19,10 @@ from torch_geometric_rfm.sampler.context_policy import (
     LocalNeighborhood,
     OwnLabels,
 )
-from torch_geometric_rfm.sampler.emission import (
-    PER_CELL,
-    PER_LINK,
-    PER_ROW,
-    Limits,
-    Output,
-    number_strings,
-    sample_batch,
-    shift_chunk,
-)
+from torch_geometric_rfm.sampler.emission import Limits, sample_batch, shift_chunk
 from torch_geometric_rfm.sampler.kernels import first_too_large, new_frontier
 from torch_geometric_rfm.sampler.labels import LABEL_CELLS
-from torch_geometric_rfm.sampler.row_set import capacity_for
+from torch_geometric_rfm.sampler.output import Output, OutputLayout, to_cells
 
 
 class ContextSampler:
@@ -104,6 +95,7 @@ class ContextSampler:
         arrays = self.store.arrays
         self._max_incoming = int(np.diff(arrays.incoming_start).max(initial=0))
         self._max_parents = int(np.diff(arrays.fkey_start).max(initial=0))
+        self.layout = OutputLayout(num_cells, self._max_parents)
         self._task_arrays = (
             self.task_store.arrays if self.task_store else empty_task_arrays(self.store)
         )
@@ -236,12 +228,12 @@ class ContextSampler:
             scratch = self._scratch.pop()
         except IndexError:
             scratch = {}
-        out = self._new_output(num_contexts, scratch)
+        out = self.layout.new(num_contexts, scratch)
         if self.num_threads == 1 or num_contexts == 1:
             self._sample_chunk(out, seeds, until, times, keys)
         else:
             self._sample_parallel(out, seeds, until, times, keys)
-        cells, strings = _to_cells(out)
+        cells, strings = to_cells(out)
         self._scratch.append(scratch)
         cells.seed_time = torch.from_numpy(times)
         cells.visible_until = torch.from_numpy(until)
@@ -310,7 +302,7 @@ class ContextSampler:
         bounds = np.linspace(0, len(seeds), num_chunks + 1).astype(int)
         # The first chunk lies where the output starts; the others are appended.
         chunks = [
-            self._slice_output(out, first, last)
+            self.layout.part(out, first, last)
             for first, last in zip(bounds[:-1], bounds[1:])
         ]
         futures = [
@@ -331,86 +323,8 @@ class ContextSampler:
                 in_place = out.size[0] == bounds[i] * self.num_cells
                 shift_chunk(out, chunk, in_place)
 
-    def _sizes(self, num_contexts: int) -> tuple[int, int, int]:
-        cells = num_contexts * self.num_cells
-        # Rows of a context: those visited, the labels and the seed.
-        rows = num_contexts * (2 * self.num_cells + 1)
-        return cells, rows, rows * max(1, self._max_parents)
-
-    def _new_output(self, num_contexts: int, scratch: dict[str, Any]) -> Output:
-        # Cells are handed out as they are. Rows and links are fewer than they might
-        # be and are copied, so that their memory serves again.
-        cells, rows, links = self._sizes(num_contexts)
-        floats = dict.fromkeys(('value', 'relative_time'), np.float32)
-        arrays: dict[str, Any] = {
-            name: np.empty(cells, dtype=floats.get(name, np.int64)) for name in PER_CELL
-        }
-        for names, size in ((PER_ROW, rows), (PER_LINK, links)):
-            for name in names:
-                if name not in scratch or len(scratch[name]) < size:
-                    scratch[name] = np.empty(size, dtype=np.int64)
-                arrays[name] = scratch[name][:size]
-        return Output(
-            **arrays,
-            ptr=np.zeros(num_contexts + 1, dtype=np.int64),
-            row_ptr=np.zeros(num_contexts + 1, dtype=np.int64),
-            size=np.zeros(4, dtype=np.int64),
-        )
-
-    def _slice_output(self, out: Output, first: int, last: int) -> Output:
-        bounds = zip(self._sizes(first), self._sizes(last))
-        cells, rows, links = (slice(*pair) for pair in bounds)
-        parts = {
-            **dict.fromkeys(PER_CELL, cells),
-            **dict.fromkeys(PER_ROW, rows),
-            **dict.fromkeys(PER_LINK, links),
-        }
-        return Output(
-            **{name: getattr(out, name)[part] for name, part in parts.items()},
-            ptr=np.zeros(last - first + 1, dtype=np.int64),
-            row_ptr=np.zeros(last - first + 1, dtype=np.int64),
-            size=np.zeros(4, dtype=np.int64),
-        )
-
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, '_frontiers': [], '_scratch': [], '_pool': None}
 
     def __repr__(self) -> str:
         return f'{self.__class__.__name__}({self.task_store or self.store})'
-
-
-def _to_cells(out: Output) -> tuple[CellData, Tensor]:
-    num_cells, num_rows, num_links, _ = out.size.tolist()
-    string = out.string[:num_cells]
-    most = int(np.count_nonzero(string)) + 1
-    keys = np.full(capacity_for(most), -1, dtype=np.int64)
-    unique = np.zeros(most, dtype=np.int64)
-    num_strings = number_strings(string, keys, np.empty_like(keys), unique)
-
-    def tensor(array: NDArray[Any], size: int) -> Tensor:
-        # Not a view of something larger, which would be saved along with it.
-        whole = array.base is None and size == len(array)
-        return torch.from_numpy(array if whole else array[:size].copy())
-
-    cells = CellData(
-        value=tensor(out.value, num_cells),
-        relative_time=tensor(out.relative_time, num_cells),
-        text_index=tensor(out.string, num_cells),
-        cell_type=tensor(out.cell_type, num_cells),
-        column=tensor(out.column, num_cells),
-        row=tensor(out.row, num_cells),
-        row_time=tensor(out.row_time, num_rows),
-        row_table=tensor(out.row_table, num_rows),
-        row_index=tensor(out.row_index, num_rows),
-        fkey_index=torch.from_numpy(
-            np.stack([out.child[:num_links], out.parent[:num_links]])
-        ),
-        fkey_type=tensor(out.fkey_type, num_links),
-        seed_row=torch.from_numpy(out.row_ptr[:-1].copy()),
-        mask=torch.from_numpy(np.zeros(num_cells, dtype=bool)),
-        target=torch.from_numpy(np.full(num_cells, np.nan, dtype=np.float32)),
-        batch=tensor(out.batch, num_cells),
-        ptr=torch.from_numpy(out.ptr),
-        num_nodes=num_cells,
-    )
-    return cells, torch.from_numpy(unique[:num_strings])

@@ -13,7 +13,16 @@ from torch_geometric_rfm.data.store_arrays import (
     KIND_DATETIME,
     KIND_NUMBER,
 )
-from torch_geometric_rfm.sampler.kernels import SECONDS_PER_DAY, expand, reset, visit
+from torch_geometric_rfm.sampler.compiled import compiled
+from torch_geometric_rfm.sampler.expansion import expand
+from torch_geometric_rfm.sampler.kernels import (
+    CELLS,
+    ROWS,
+    SECONDS_PER_DAY,
+    reset,
+    table_of,
+    visit,
+)
 from torch_geometric_rfm.sampler.labels import (
     LABEL_CELLS,
     draw_labels,
@@ -24,34 +33,6 @@ from torch_geometric_rfm.sampler.random_stream import stream_state
 from torch_geometric_rfm.sampler.row_set import find, position
 
 _DATETIME = int(CellType.DATETIME)
-
-
-class Output(NamedTuple):
-    r"""Flat arrays of a batch, filled up to :obj:`size`: cells, rows and links."""
-
-    value: NDArray[np.float32]
-    relative_time: NDArray[np.float32]
-    string: NDArray[np.int64]
-    cell_type: NDArray[np.int64]
-    column: NDArray[np.int64]
-    row: NDArray[np.int64]
-    batch: NDArray[np.int64]
-    row_time: NDArray[np.int64]
-    row_table: NDArray[np.int64]
-    row_index: NDArray[np.int64]
-    child: NDArray[np.int64]
-    parent: NDArray[np.int64]
-    fkey_type: NDArray[np.int64]
-    ptr: NDArray[np.int64]  # [contexts + 1] first cell
-    row_ptr: NDArray[np.int64]  # [contexts + 1] first row
-    size: NDArray[np.int64]  # cells, rows, links, contexts
-
-
-PER_CELL, PER_ROW, PER_LINK = (
-    Output._fields[:7],
-    Output._fields[7:10],
-    Output._fields[10:13],
-)
 
 
 class Limits(NamedTuple):
@@ -66,13 +47,13 @@ class Limits(NamedTuple):
     fill: bool  # whether own labels take the cells that are left
 
 
-@njit(cache=True, nogil=True, inline='always')
+@compiled
 def _relative(seconds, seed_time):
     days = np.float64(seconds - seed_time) / SECONDS_PER_DAY
     return np.sign(days) * np.log1p(np.abs(days))
 
 
-@njit(cache=True, nogil=True, inline='always')
+@compiled
 def _put(out, at, value, relative, string, cell_type, column, row, context):
     out.value[at] = value
     out.relative_time[at] = relative
@@ -83,13 +64,13 @@ def _put(out, at, value, relative, string, cell_type, column, row, context):
     out.batch[at] = context
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _put_rows(store, hidden, work, counts, out, seed_time, at, last_cell, number):
     # Visited rows as rows from `number` and cells from `at` on; returns where the
     # cells end. One call for all: passing this many arrays is what costs.
     context = out.size[3]
     mean, scale = store.datetime_scale[0], store.datetime_scale[1]
-    for i in range(counts[0]):
+    for i in range(counts[ROWS]):
         row, table = work.rows[i], work.tables[i]
         local = row - store.table_start[table]
         numbers = store.number_start[table] + local * store.number_width[table]
@@ -134,7 +115,7 @@ def _put_rows(store, hidden, work, counts, out, seed_time, at, last_cell, number
     return at
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _put_label(
     store, task, out, label, seed_time, is_seed, at, last_cell, number, context
 ):
@@ -154,10 +135,10 @@ def _put_label(
     return at
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _put_links(store, work, counts, out, first_row, end):
     # Links of the visited rows to visited parents; returns where they end.
-    for i in range(counts[0]):
+    for i in range(counts[ROWS]):
         row, table = work.rows[i], work.tables[i]
         first_fkey = store.fkey_start[table]
         width = store.fkey_start[table + 1] - first_fkey
@@ -175,7 +156,7 @@ def _put_links(store, work, counts, out, first_row, end):
     return end
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def emit_context(
     store, task, is_task, work, counts, seed, labels, num_labels, seed_time, limits, out
 ):
@@ -210,7 +191,7 @@ def emit_context(
     at = _put_rows(
         store, task.hidden, work, counts, out, seed_time, at, last_cell, number
     )
-    number += counts[0]
+    number += counts[ROWS]
     out.size[0], out.size[1], out.size[2], out.size[3] = at, number, end, context + 1
     out.ptr[context + 1] = at
     out.row_ptr[context + 1] = number
@@ -232,7 +213,7 @@ def sample_batch(store, task, limits, work, seeds, is_task, until, times, keys, 
         keys: :obj:`[B, 3]` seed, epoch and input id of the random streams.
         out: :class:`Output`.
     """
-    counts = np.zeros(4, dtype=np.int64)
+    counts = np.zeros(5, dtype=np.int64)
     state = np.zeros(1, dtype=np.uint64)
     for b in range(len(seeds)):
         seed, limit = seeds[b], until[b]
@@ -240,15 +221,17 @@ def sample_batch(store, task, limits, work, seeds, is_task, until, times, keys, 
         state[0] = stream_state(keys[b, 0], keys[b, 1], keys[b, 2])
         start = task.entity[seed] if is_task else seed
         if store.row_time[start] <= row_limit:
+            work.pending_row[0] = start
+            work.pending_table[0] = table_of(store.table_start, start)
             visit(
                 store,
                 task.hidden,
-                limits.num_neighbors,
                 row_limit,
                 work,
                 counts,
-                start,
+                1,
                 0,
+                limits.num_cells,
                 True,
             )
         num_labels = 0
@@ -270,7 +253,7 @@ def sample_batch(store, task, limits, work, seeds, is_task, until, times, keys, 
         )
         if is_task and limits.fill:
             num_labels = fill_with_own_labels(
-                task, work, start, limit, limits.num_cells - counts[2], num_labels
+                task, work, start, limit, limits.num_cells - counts[CELLS], num_labels
             )
         emit_context(
             store,
@@ -289,7 +272,7 @@ def sample_batch(store, task, limits, work, seeds, is_task, until, times, keys, 
         forget_labels(work, num_labels)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def shift_chunk(out, chunk, in_place):
     r"""Appends the chunk of another thread to the output. It lies in the same
     memory, behind the end of the output or, :obj:`in_place`, right there.
@@ -316,10 +299,11 @@ def shift_chunk(out, chunk, in_place):
     for i in range(1, chunk.size[3] + 1):
         out.ptr[contexts + i] = chunk.ptr[i] + cells
         out.row_ptr[contexts + i] = chunk.row_ptr[i] + rows
-    out.size[:] += chunk.size
+    for i in range(len(out.size)):
+        out.size[i] += chunk.size[i]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def number_strings(string, keys, values, unique):
     r"""Numbers the strings of a batch by first appearance, in place.
 

@@ -1,15 +1,8 @@
-r"""The compiled expansion of contexts: which rows, then which cells.
-
-From the seed row outwards: all parents of a visited row, and of its children
-those that were known, at most :obj:`num_neighbors` a foreign key, the
-shallowest parents first. Children are drawn only when their turn comes, so
-that a context costs in proportion to its own size.
-"""
+r"""The compiled visit of rows: each row once, and all its parents with it."""
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from torch_geometric_rfm.data.raw_table import MISSING_TIME
@@ -18,51 +11,59 @@ from torch_geometric_rfm.data.store_arrays import (
     KIND_DATETIME,
     KIND_NUMBER,
 )
-from torch_geometric_rfm.sampler.random_stream import draw_below
-from torch_geometric_rfm.sampler.row_set import capacity_for, find, position
+from torch_geometric_rfm.sampler.compiled import compiled
+from torch_geometric_rfm.sampler.row_set import capacity_for, find
 
 SECONDS_PER_DAY = 86_400.0
 
+BLOCK = 16
+r"""Rows that are visited in one go, so that their memory is fetched side by side."""
+
+ROWS, CELLS, DEPTH, MOVED, TOUCHED = range(5)
+r"""What is counted of a context: its rows and cells, the deepest depth that has rows
+to expand, what shuffles moved, and a sum of no meaning.
+"""
+
 
 class Frontier(NamedTuple):
-    r"""Working memory of one context: visited rows and groups of children.
+    r"""Working memory of one context.
 
-    A group is the known children of a row over one foreign key. Groups of
-    equal depth form a queue: :obj:`head` and :obj:`tail` by depth,
-    :obj:`next_group` from each to the next.
+    Rows of equal depth whose children may join form a queue: :obj:`head` and
+    :obj:`tail` by depth, :obj:`next_row` from each to the next, all as positions
+    in :obj:`rows`. A group is the known children of a row over one foreign key;
+    the groups of one depth are listed at a time.
     """
 
     keys: NDArray[np.int64]  # hash set of rows
-    values: NDArray[np.int64]
+    values: NDArray[np.int64]  # and their positions
     rows: NDArray[np.int64]  # visited rows in order
-    tables: NDArray[np.int64]  # and the tables that hold them
+    tables: NDArray[np.int64]  # the tables that hold them
+    slots: NDArray[np.int64]  # their slots in the hash set
     label_keys: NDArray[np.int64]  # hash set of labels
     labels: NDArray[np.int64]  # and the labels in order
     stack_row: NDArray[np.int64]  # parents still to visit
+    stack_table: NDArray[np.int64]
     stack_depth: NDArray[np.int64]
-    head: NDArray[np.int64]  # [depths] first group, -1 if none
+    pending_row: NDArray[np.int64]  # [BLOCK] rows about to be visited
+    pending_table: NDArray[np.int64]
+    pending_child: NDArray[np.int64]  # where they stand among the children
+    near_row: NDArray[np.int64]  # and their parents
+    near_table: NDArray[np.int64]
+    head: NDArray[np.int64]  # [depths] first row, -1 if none
     tail: NDArray[np.int64]
-    next_group: NDArray[np.int64]
+    next_row: NDArray[np.int64]
     group_first: NDArray[np.int64]  # where its children start
     group_known: NDArray[np.int64]  # how many of them are known
     group_limit: NDArray[np.int64]  # how many may be drawn
     group_drawn: NDArray[np.int64]  # how many were drawn
+    group_table: NDArray[np.int64]  # the table of the children
+    group_turn: NDArray[np.int64]  # groups in turn, or the sum of limits before each
+    moved_keys: NDArray[np.int64]  # hash map of what shuffles moved
+    moved_values: NDArray[np.int64]
+    moved_slots: NDArray[np.int64]  # its slots in use
 
 
-@njit(cache=True, nogil=True)
-def num_known(row_time, child_row, first, last, until):
-    r"""How many children of a time-sorted range have a time up to :obj:`until`."""
-    low, high = first, last
-    while low < high:
-        middle = (low + high) // 2
-        if row_time[child_row[middle]] <= until:
-            low = middle + 1
-        else:
-            high = middle
-    return low - first
-
-
-@njit(cache=True, nogil=True)
+@compiled
 def table_of(table_start, row):
     r"""Number of the table that holds a row."""
     low, high = 0, len(table_start) - 1
@@ -75,7 +76,7 @@ def table_of(table_start, row):
     return low
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def num_cells_of(store, hidden, row, table):
     r"""Number of present, visible cells of a row."""
     local = row - store.table_start[table]
@@ -97,7 +98,7 @@ def num_cells_of(store, hidden, row, table):
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def first_too_large(store, hidden, rows, num_cells):
     r"""Cells of the first row that has more than :obj:`num_cells`, 0 if none."""
     for row in rows:
@@ -107,181 +108,111 @@ def first_too_large(store, hidden, rows, num_cells):
     return 0
 
 
-@njit(cache=True, nogil=True)
-def visit(store, hidden, num_neighbors, until, work, counts, row, depth, with_children):
-    r"""Takes a row and all its parents, and queues groups of their children.
+@compiled
+def _touch(store, row, table):
+    # Reads a little of all that a visit will read. The reads do not wait for each
+    # other, as those of visits do; the sum keeps the compiler from dropping them.
+    local = row - store.table_start[table]
+    total = store.row_time[row] & 1
+    if store.number_width[table] > 0:
+        at = store.number_start[table] + local * store.number_width[table]
+        total += store.numbers[at] > 0
+    if store.datetime_width[table] > 0:
+        at = store.datetime_start[table] + local * store.datetime_width[table]
+        total += store.datetimes[at] & 1
+    if store.string_width[table] > 0:
+        at = store.string_start[table] + local * store.string_width[table]
+        total += store.strings[at] & 1
+    width = store.fkey_start[table + 1] - store.fkey_start[table]
+    if width > 0:
+        total += store.parents[store.parent_start[table] + local * width] & 1
+    return total
 
-    :obj:`counts` holds the number of rows, groups and cells, and the deepest
-    depth that has a group.
-    """
-    top = 0
-    work.stack_row[0], work.stack_depth[0] = row, depth
-    while top >= 0:
-        row, depth = work.stack_row[top], work.stack_depth[top]
-        top -= 1
-        if counts[0] >= len(work.rows):
-            return
-        slot = find(work.keys, row)
-        if work.keys[slot] == row:
-            continue
-        work.keys[slot], work.values[slot] = row, counts[0]
-        table = table_of(store.table_start, row)
-        work.rows[counts[0]] = row
-        work.tables[counts[0]] = table
-        counts[0] += 1
-        counts[2] += num_cells_of(store, hidden, row, table)
-        local = row - store.table_start[table]
-        if with_children:
-            _push_groups(store, num_neighbors, until, work, counts, table, local, depth)
-        width = store.fkey_start[table + 1] - store.fkey_start[table]
-        first = store.parent_start[table] + local * width
-        for k in range(width - 1, -1, -1):
+
+@compiled
+def _touch_pending(store, work, counts, num_pending):
+    near = 0
+    total = np.int64(0)
+    for i in range(num_pending):
+        row, table = work.pending_row[i], work.pending_table[i]
+        total += _touch(store, row, table)
+        first_fkey = store.fkey_start[table]
+        width = store.fkey_start[table + 1] - first_fkey
+        first = store.parent_start[table] + (row - store.table_start[table]) * width
+        for k in range(width):
             parent = store.parents[first + k]
-            if parent >= 0 and store.row_time[parent] <= until:
-                if position(work.keys, work.values, parent) < 0:
+            if parent >= 0:
+                work.near_row[near] = parent
+                work.near_table[near] = store.fkey_parent[first_fkey + k]
+                near += 1
+    for i in range(near):
+        total += _touch(store, work.near_row[i], work.near_table[i])
+    counts[TOUCHED] += total
+
+
+@compiled
+def visit(
+    store, hidden, until, work, counts, num_pending, depth, max_cells, with_children
+):
+    r"""Takes the pending rows in turn, each with all its parents, and queues them
+    for the children that may join.
+
+    Returns whether there was room for all of them.
+    """
+    if num_pending > 1:
+        _touch_pending(store, work, counts, num_pending)
+    for i in range(num_pending):
+        if counts[CELLS] >= max_cells or counts[ROWS] >= len(work.rows):
+            return False
+        work.stack_row[0], work.stack_depth[0] = work.pending_row[i], depth
+        work.stack_table[0] = work.pending_table[i]
+        top = 0
+        while top >= 0:
+            row, below = work.stack_row[top], work.stack_depth[top]
+            table = work.stack_table[top]
+            top -= 1
+            slot = find(work.keys, row)
+            if work.keys[slot] == row:
+                continue
+            at = counts[ROWS]
+            if at >= len(work.rows):
+                return False
+            work.keys[slot], work.values[slot] = row, at
+            work.rows[at], work.tables[at], work.slots[at] = row, table, slot
+            counts[ROWS] += 1
+            counts[CELLS] += num_cells_of(store, hidden, row, table)
+            if with_children:
+                work.next_row[at] = -1
+                if work.head[below] < 0:
+                    work.head[below] = at
+                    counts[DEPTH] = max(counts[DEPTH], below)
+                else:
+                    work.next_row[work.tail[below]] = at
+                work.tail[below] = at
+            first_fkey = store.fkey_start[table]
+            width = store.fkey_start[table + 1] - first_fkey
+            first = store.parent_start[table] + (row - store.table_start[table]) * width
+            for k in range(width - 1, -1, -1):
+                parent = store.parents[first + k]
+                if parent >= 0 and store.row_time[parent] <= until:
                     top += 1
                     work.stack_row[top] = parent
-                    work.stack_depth[top] = depth + 1
-
-
-@njit(cache=True, nogil=True)
-def _push_groups(store, num_neighbors, until, work, counts, table, local, depth):
-    for i in range(store.incoming_start[table], store.incoming_start[table + 1]):
-        k = store.incoming[i]
-        if num_neighbors[k] == 0:
-            continue
-        at = store.child_ptr_start[k] + local
-        first = store.child_start[k] + store.child_ptr[at]
-        last = store.child_start[k] + store.child_ptr[at + 1]
-        known = num_known(store.row_time, store.child_row, first, last, until)
-        if known == 0:
-            continue
-        group = counts[1]
-        work.group_first[group] = first
-        work.group_known[group] = known
-        # More than the rows of a context are never drawn.
-        limit = len(work.rows) if num_neighbors[k] < 0 else num_neighbors[k]
-        work.group_limit[group] = min(known, limit, len(work.rows))
-        work.group_drawn[group] = 0
-        _append(work, group, depth)
-        counts[1] += 1
-        counts[3] = max(counts[3], depth)
-
-
-@njit(cache=True, nogil=True)
-def _append(work, group, depth):
-    work.next_group[group] = -1
-    if work.head[depth] < 0:
-        work.head[depth] = group
-    else:
-        work.next_group[work.tail[depth]] = group
-    work.tail[depth] = group
-
-
-@njit(cache=True, nogil=True)
-def expand_last(store, hidden, num_neighbors, until, work, counts, max_cells):
-    r"""Draws the latest children first, one of each group in turn."""
-    depth = 0
-    while depth <= counts[3]:
-        while work.head[depth] >= 0:
-            if counts[2] >= max_cells or counts[0] >= len(work.rows):
-                return
-            group = work.head[depth]
-            work.head[depth] = work.next_group[group]
-            latest = work.group_first[group] + work.group_known[group] - 1
-            child = store.child_row[latest - work.group_drawn[group]]
-            work.group_drawn[group] += 1
-            if work.group_drawn[group] < work.group_limit[group]:
-                _append(work, group, depth)
-            if position(work.keys, work.values, child) < 0:
-                visit(
-                    store,
-                    hidden,
-                    num_neighbors,
-                    until,
-                    work,
-                    counts,
-                    child,
-                    depth + 1,
-                    True,
-                )
-        depth += 1
-
-
-@njit(cache=True, nogil=True)
-def expand_uniform(store, hidden, num_neighbors, until, work, counts, max_cells, state):
-    r"""Draws children uniformly: first a slot of the shallowest depth, then the child.
-
-    All slots (group, i), i below the limit of the group, are equally likely;
-    the children of a group are drawn without replacement by a Fisher-Yates
-    shuffle of which only the touched places are kept.
-    """
-    moved = {(np.int64(-1), np.int64(-1)): np.int64(-1)}
-    depth = 0
-    while depth <= counts[3]:
-        num_slots = 0
-        group = work.head[depth]
-        while group >= 0:
-            num_slots += work.group_limit[group]
-            group = work.next_group[group]
-        slots = np.empty(num_slots, dtype=np.int64)
-        filled = 0
-        group = work.head[depth]
-        while group >= 0:
-            for _ in range(work.group_limit[group]):
-                slots[filled] = group
-                filled += 1
-            group = work.next_group[group]
-        while filled > 0:
-            if counts[2] >= max_cells or counts[0] >= len(work.rows):
-                return
-            pick = draw_below(state, filled)
-            group = slots[pick]
-            filled -= 1
-            slots[pick] = slots[filled]
-            place = work.group_drawn[group]
-            work.group_drawn[group] += 1
-            other = place + draw_below(state, work.group_known[group] - place)
-            chosen = moved.get((group, other), other)
-            moved[(group, other)] = moved.get((group, place), place)
-            child = store.child_row[work.group_first[group] + chosen]
-            if position(work.keys, work.values, child) < 0:
-                visit(
-                    store,
-                    hidden,
-                    num_neighbors,
-                    until,
-                    work,
-                    counts,
-                    child,
-                    depth + 1,
-                    True,
-                )
-        depth += 1
-
-
-@njit(cache=True, nogil=True)
-def expand(
-    store, hidden, num_neighbors, uniform, until, work, counts, max_cells, state
-):
-    r"""Fills :obj:`work.rows` from the groups of the rows visited so far."""
-    if uniform:
-        expand_uniform(
-            store, hidden, num_neighbors, until, work, counts, max_cells, state
-        )
-    else:
-        expand_last(store, hidden, num_neighbors, until, work, counts, max_cells)
+                    work.stack_table[top] = store.fkey_parent[first_fkey + k]
+                    work.stack_depth[top] = below + 1
+    return True
 
 
 def new_frontier(max_rows: int, max_incoming: int, max_parents: int) -> Frontier:
     r"""Working memory for contexts of up to :obj:`max_rows` rows.
 
     A row brings at most :obj:`max_incoming` groups and :obj:`max_parents`
-    parents, so nothing here can overflow.
+    parents, and is the child of at most as many, so nothing here can overflow.
     """
     capacity = capacity_for(max_rows)
-    groups = max(1, max_rows * max_incoming)
+    groups = max_rows * max_incoming + 1
     stack = max_rows * max(1, max_parents) + 2
+    # Whoever is drawn is visited, but for the last block; a draw moves two things.
+    moved = 2 * (max_rows * max(1, max_parents) + BLOCK)
 
     def make(size: int, fill: int = 0) -> NDArray[np.int64]:
         return np.full(size, fill, dtype=np.int64)
@@ -291,28 +222,39 @@ def new_frontier(max_rows: int, max_incoming: int, max_parents: int) -> Frontier
         values=make(capacity),
         rows=make(max_rows),
         tables=make(max_rows),
+        slots=make(max_rows),
         label_keys=make(capacity, -1),
         labels=make(max_rows),
         stack_row=make(stack),
+        stack_table=make(stack),
         stack_depth=make(stack),
-        head=make(2 * max_rows + 4, -1),
-        tail=make(2 * max_rows + 4, -1),
-        next_group=make(groups),
+        pending_row=make(BLOCK),
+        pending_table=make(BLOCK),
+        pending_child=make(BLOCK),
+        near_row=make(BLOCK * max(1, max_parents)),
+        near_table=make(BLOCK * max(1, max_parents)),
+        head=make(max_rows + 2, -1),
+        tail=make(max_rows + 2, -1),
+        next_row=make(max_rows),
         group_first=make(groups),
         group_known=make(groups),
         group_limit=make(groups),
         group_drawn=make(groups),
+        group_table=make(groups),
+        group_turn=make(groups),
+        moved_keys=make(capacity_for(moved), -1),
+        moved_values=make(capacity_for(moved)),
+        moved_slots=make(moved),
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def reset(work, counts):
     r"""Empties the working memory at a cost of what was used."""
-    for i in range(counts[0]):
-        # Rows may share a probe sequence: free slots only after all are found.
-        work.stack_row[i] = find(work.keys, work.rows[i])
-    for i in range(counts[0]):
-        work.keys[work.stack_row[i]] = -1
-    for depth in range(counts[3] + 1):
+    for i in range(counts[ROWS]):
+        work.keys[work.slots[i]] = -1
+    for i in range(counts[MOVED]):
+        work.moved_keys[work.moved_slots[i]] = -1
+    for depth in range(counts[DEPTH] + 1):
         work.head[depth] = -1
     counts[:] = 0

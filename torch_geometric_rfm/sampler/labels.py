@@ -1,18 +1,18 @@
 r"""Compiled choice of known labels that join a context."""
 
-from numba import njit
-
+from torch_geometric_rfm.sampler.compiled import compiled
 from torch_geometric_rfm.sampler.context_policy import KIND_OWN, KIND_RECENT
-from torch_geometric_rfm.sampler.kernels import visit
+from torch_geometric_rfm.sampler.kernels import CELLS, table_of, visit
 from torch_geometric_rfm.sampler.random_stream import draw_below
 from torch_geometric_rfm.sampler.row_set import find
 
 _TRIES = 4
+NO_LIMIT = 1 << 62
 LABEL_CELLS = 2
 r"""Cells of a row of a task table: its label and its time."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def num_labels_known(task, rows, first, last, until):
     r"""How many of a time-sorted range of labels are known: of a time before
     :obj:`until`, and their horizon over by then.
@@ -28,7 +28,7 @@ def num_labels_known(task, rows, first, last, until):
     return low - first
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _take(work, label, num_labels):
     # Whether a label is new; it is then the last of the list.
     slot = find(work.label_keys, label)
@@ -39,7 +39,7 @@ def _take(work, label, num_labels):
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def draw_labels(store, task, limits, work, counts, start, until, row_until, state):
     r"""Lists known labels in :obj:`work.labels` as the policies share the cells,
     each with its entity; returns their number.
@@ -69,24 +69,27 @@ def draw_labels(store, task, limits, work, counts, start, until, row_until, stat
             if not _take(work, label, num_labels):
                 continue
             num_labels += 1
-            before = counts[2]
-            if kind != KIND_OWN and store.row_time[task.entity[label]] <= row_until:
+            before = counts[CELLS]
+            entity = task.entity[label]
+            if kind != KIND_OWN and store.row_time[entity] <= row_until:
+                work.pending_row[0] = entity
+                work.pending_table[0] = table_of(store.table_start, entity)
                 visit(
                     store,
                     task.hidden,
-                    limits.num_neighbors,
                     row_until,
                     work,
                     counts,
-                    task.entity[label],
+                    1,
                     0,
+                    NO_LIMIT,
                     False,
                 )
-            room -= LABEL_CELLS + counts[2] - before
+            room -= LABEL_CELLS + counts[CELLS] - before
     return num_labels
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def fill_with_own_labels(task, work, start, until, room, num_labels):
     r"""Lists further known labels of the entity while there is room for them, the
     label of the seed included; returns their number.
@@ -102,7 +105,7 @@ def fill_with_own_labels(task, work, start, until, room, num_labels):
     return num_labels
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def forget_labels(work, num_labels):
     r"""Empties the set of listed labels."""
     for i in range(num_labels):

@@ -8,19 +8,13 @@ it draws. The cost is in proportion to the subgraph alone.
 import numpy as np
 from numba import njit
 
-from torch_geometric_rfm.sampler.kernels import num_known, table_of
+from torch_geometric_rfm.sampler.compiled import compiled
+from torch_geometric_rfm.sampler.expansion import num_known
+from torch_geometric_rfm.sampler.kernels import table_of
 from torch_geometric_rfm.sampler.random_stream import draw_below, mix, stream_state
-from torch_geometric_rfm.sampler.row_set import find
+from torch_geometric_rfm.sampler.row_set import capacity_for, find
 
 _ALL, _DISTINCT, _REPEATED = range(3)
-
-
-@njit(cache=True, nogil=True)
-def _capacity(num_keys):
-    capacity = 16
-    while capacity < 2 * num_keys:
-        capacity *= 2
-    return capacity
 
 
 @njit(cache=True, nogil=True)
@@ -30,7 +24,7 @@ def _grown(array, used, size):
     return out
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def draw_distinct(state, population, count, moved, moved_to, slots, out):
     r"""Draws :obj:`count` distinct numbers below :obj:`population` into :obj:`out`.
 
@@ -51,7 +45,7 @@ def draw_distinct(state, population, count, moved, moved_to, slots, out):
 
 @njit(cache=True, nogil=True)
 def _new_scratch(most):
-    moved = np.full(_capacity(most), -1, dtype=np.int64)
+    moved = np.full(capacity_for(most), -1, dtype=np.int64)
     moved_to = np.empty(len(moved), dtype=np.int64)
     return moved, moved_to, np.empty(most, dtype=np.int64), np.empty(most, np.int64)
 
@@ -59,7 +53,7 @@ def _new_scratch(most):
 @njit(cache=True, nogil=True)
 def _new_table(num_keys, used, nodes, stride):
     # Of equal nodes the first counts; without `stride` those of all seeds are equal.
-    keys = np.full(_capacity(num_keys), -1, dtype=np.int64)
+    keys = np.full(capacity_for(num_keys), -1, dtype=np.int64)
     values = np.empty(len(keys), dtype=np.int64)
     for i in range(used):
         key = nodes[3, i] * stride + nodes[0, i]

@@ -1,10 +1,11 @@
 r"""Random numbers for compiled code, one independent stream a context."""
 
 import numpy as np
-from numba import njit
+
+from torch_geometric_rfm.sampler.compiled import compiled
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def mix(x):
     r"""The finaliser of SplitMix64: a bijection that scatters 64 bits."""
     x = np.uint64(x)
@@ -13,7 +14,7 @@ def mix(x):
     return x ^ (x >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def stream_state(seed, epoch, input_id):
     r"""Start of the stream of an input in an epoch."""
     golden = np.uint64(0x9E3779B97F4A7C15)
@@ -22,7 +23,7 @@ def stream_state(seed, epoch, input_id):
     return mix(state ^ (np.uint64(input_id) + golden))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def draw_below(state, n):
     r"""Advances :obj:`state[0]` and draws an integer in :math:`[0, n)`.
 

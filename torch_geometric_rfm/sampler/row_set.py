@@ -1,12 +1,12 @@
 r"""A hash set of visited rows that knows in which order they came."""
 
 import numpy as np
-from numba import njit
 
+from torch_geometric_rfm.sampler.compiled import compiled
 from torch_geometric_rfm.sampler.random_stream import mix
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def find(keys, row):
     r"""Slot of a row in an open-addressed table: its own, or the free one."""
     capacity = len(keys)
@@ -16,13 +16,17 @@ def find(keys, row):
     return slot
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def position(keys, values, row):
     r"""Position at which a row was visited, -1 if it was not."""
     slot = find(keys, row)
     return values[slot] if keys[slot] == row else np.int64(-1)
 
 
-def capacity_for(num_rows: int) -> int:
+@compiled
+def capacity_for(num_rows):
     r"""Slots that keep the table at most half full."""
-    return 1 << max(4, int(2 * num_rows).bit_length())
+    capacity = 16
+    while capacity < 2 * num_rows:
+        capacity *= 2
+    return capacity
