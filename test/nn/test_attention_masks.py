@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from torch_geometric_rfm.nn import (
     DenseMask,
+    IdMask,
     attention_masks,
     column_mask,
     feature_mask,
     full_mask,
     neighbor_mask,
-    pair_mask,
     register_mask,
 )
 from torch_geometric_rfm.testing import random_cells

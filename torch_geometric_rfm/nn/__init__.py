@@ -1,25 +1,34 @@
 r"""The relational transformer and its parts."""
 
-from .attention_masks import (
-    attention_masks,
-    column_mask,
-    feature_mask,
-    full_mask,
-    neighbor_mask,
-    pair_mask,
-    register_mask,
-)
+from .attention_masks import attention_masks, register_mask, to_edge_index
 from .conv import RelationalAttention
 from .decoder import CellDecoder
 from .dense_mask import DenseMask
 from .encoder import CellEncoder
+from .masks.attention_mask import AttentionMask
+from .masks.blocked_mask import BlockedMask
+from .masks.cell_masks import (
+    column_mask,
+    feature_mask,
+    full_mask,
+    neighbor_mask,
+    row_parents,
+)
+from .masks.edge_mask import EdgeMask
+from .masks.flex_mask import FlexMask
+from .masks.id_mask import IdMask
 from .models import RelationalTransformer
 from .relational_block import RelationalBlock
 
 __all__ = [
+    'AttentionMask',
+    'BlockedMask',
     'CellDecoder',
     'CellEncoder',
     'DenseMask',
+    'EdgeMask',
+    'FlexMask',
+    'IdMask',
     'RelationalAttention',
     'RelationalBlock',
     'RelationalTransformer',
@@ -28,6 +37,7 @@ __all__ = [
     'feature_mask',
     'full_mask',
     'neighbor_mask',
-    'pair_mask',
     'register_mask',
+    'row_parents',
+    'to_edge_index',
 ]

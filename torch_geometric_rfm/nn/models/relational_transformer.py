@@ -9,11 +9,11 @@ from torch.nn import ModuleList, RMSNorm
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.nn.attention_masks import attention_masks, check_mask_names
 from torch_geometric_rfm.nn.decoder import CellDecoder
-from torch_geometric_rfm.nn.dense_mask import DenseMask
 from torch_geometric_rfm.nn.encoder import CellEncoder
+from torch_geometric_rfm.nn.masks.attention_mask import AttentionMask
 from torch_geometric_rfm.nn.relational_block import RelationalBlock
 
-Masks = Mapping[str, Tensor | DenseMask]
+Masks = Mapping[str, Tensor | AttentionMask]
 
 
 class RelationalTransformer(
