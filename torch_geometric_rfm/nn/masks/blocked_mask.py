@@ -73,15 +73,11 @@ class BlockedMask(AttentionMask):
             queries = self.queries[queries]
         count = torch.bincount(self.batch[queries], minlength=1)
         block_size = min(max(int(count.max()), 1), 32)
-        return BlockedMask(
-            self.ids, self.batch, self.num_contexts, queries, block_size
-        )
+        return BlockedMask(self.ids, self.batch, self.num_contexts, queries, block_size)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         r"""See :meth:`AttentionMask.attend`."""
         classes, query_map, key_map, _ = self.blocks
-        if not classes:
-            return torch.zeros_like(query)
         heads = query.shape[1:]
         q = gather_rows(query.flatten(1), query_map)
         k = gather_rows(key.flatten(1), key_map)
@@ -92,7 +88,7 @@ class BlockedMask(AttentionMask):
             classes, q.split(height), k.split(width), v.split(width), strict=True
         )
         outs = [_attend(*part, heads, scale) for part in parts]
-        out = gather_rows(torch.cat(outs), query_map.flip())
+        out = gather_rows(torch.cat(outs or [v]), query_map.flip())
         return out.unflatten(1, heads)
 
 

@@ -66,9 +66,7 @@ def build_mask(
     return _dense(ids, batch, (num_contexts, size), full)
 
 
-def _dense(
-    ids: IdMask, batch: Tensor, shape: tuple[int, int], full: bool
-) -> DenseMask:
+def _dense(ids: IdMask, batch: Tensor, shape: tuple[int, int], full: bool) -> DenseMask:
     num_contexts, size = shape
     if full:
         return DenseMask(None, None, shape)

@@ -52,6 +52,13 @@ def _compiled() -> Callable[..., Any]:
     return compiled
 
 
+def _uncompiled(*args: Any, **kwargs: Any) -> Any:
+    with warnings.catch_warnings():
+        # It advises to compile, which is of no use on the CPU.
+        warnings.simplefilter('ignore')
+        return flex_attention(*args, **kwargs)
+
+
 @dataclass(eq=False)
 class FlexMask(AttentionMask):
     r"""An attention mask for FlexAttention: lists of the blocks of queries and
@@ -183,7 +190,7 @@ class FlexMask(AttentionMask):
         # Kernels want a power of two of at least 16 channels a head.
         padding = max(16, 1 << (width - 1).bit_length()) - width
         q, k, v = (self._pad(F.pad(src, (0, padding))) for src in (query, key, value))
-        attention = _compiled() if on_cuda else flex_attention
+        attention = _compiled() if on_cuda else _uncompiled
         out = attention(q, k, v, block_mask=self.block_mask, scale=scale)
         out = out.transpose(1, 2).flatten(0, 1)  # [B * S, H, D]
         out = out.index_select(0, self.position)[..., :width]

@@ -5,9 +5,11 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor
 from torch.nn import ModuleList, RMSNorm
+from torch.utils.checkpoint import checkpoint
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.nn.attention_masks import attention_masks, check_mask_names
+from torch_geometric_rfm.nn.check_inputs import check_inputs as check_cells
 from torch_geometric_rfm.nn.decoder import CellDecoder
 from torch_geometric_rfm.nn.encoder import CellEncoder
 from torch_geometric_rfm.nn.masks.attention_mask import AttentionMask
@@ -44,6 +46,9 @@ class RelationalTransformer(
             (default: :obj:`False`)
         zero_init (bool, optional): If set to :obj:`True`, the residual
             branches and the decoder start at zero. (default: :obj:`False`)
+        checkpoint (bool, optional): If set to :obj:`True`, blocks are computed
+            again in the backward pass instead of being kept in memory.
+            (default: :obj:`False`)
 
     Shapes:
         - **input:** contexts of :math:`N` cells
@@ -69,6 +74,7 @@ class RelationalTransformer(
         rms_eps: float = 1e-6,
         relative_time: bool = False,
         zero_init: bool = False,
+        checkpoint: bool = False,
     ) -> None:
         super().__init__()
         if num_layers < 1:
@@ -83,6 +89,7 @@ class RelationalTransformer(
         self.rms_eps = rms_eps
         self.relative_time = relative_time
         self.zero_init = zero_init
+        self.checkpoint = checkpoint
 
         self.encoder = CellEncoder(channels, text_channels, rms_eps, relative_time)
         self.blocks = ModuleList(
@@ -164,6 +171,7 @@ class RelationalTransformer(
         cells: CellData,
         masks: Masks | None = None,
         subset: Tensor | None = None,
+        check_inputs: bool = False,
     ) -> Tensor:
         r"""Embeds each cell in view of its context.
 
@@ -172,18 +180,28 @@ class RelationalTransformer(
             masks (dict, optional): For each attention its mask. Built by
                 :func:`~torch_geometric_rfm.nn.attention_masks` if not given.
                 (default: :obj:`None`)
-            subset (Tensor, optional): The cells :obj:`[M]` to return, all if
-                not given. (default: :obj:`None`)
+            subset (Tensor, optional): The cells :obj:`[M]` to return, none
+                twice, all if not given. The last attention and all after it
+                are computed for them alone. (default: :obj:`None`)
+            check_inputs (bool, optional): If set to :obj:`True`, raises if a
+                cell holds NaN or infinity, and names its table and column.
+                (default: :obj:`False`)
 
         Returns:
             Tensor: The embedded cells :obj:`[N, C]` or :obj:`[M, C]`.
         """
+        if check_inputs:
+            check_cells(cells)
         if masks is None:
             masks = attention_masks(cells, self.attentions)
         x = self.encoder(cells)
         last = len(self.blocks) - 1
         for i, block in enumerate(self.blocks):
-            x = block(x, masks, cells.get('batch'), subset if i == last else None)
+            args = (x, masks, cells.get('batch'), subset if i == last else None)
+            if self.checkpoint and torch.is_grad_enabled():
+                x = checkpoint(block, *args, use_reentrant=False)
+            else:
+                x = block(*args)
         return self.norm(x)
 
     def forward(
@@ -191,6 +209,7 @@ class RelationalTransformer(
         cells: CellData,
         masks: Masks | None = None,
         hidden_only: bool = False,
+        check_inputs: bool = False,
     ) -> Tensor:
         r"""Predicts the value of each cell.
 
@@ -202,11 +221,15 @@ class RelationalTransformer(
             hidden_only (bool, optional): If set to :obj:`True`, only hidden
                 cells are predicted and the others are zero, which is all that a
                 loss needs, and faster. (default: :obj:`False`)
+            check_inputs (bool, optional): See :meth:`encode`.
+                (default: :obj:`False`)
         """
         if not hidden_only:
-            return self.decoder(self.encode(cells, masks), cells)
+            h = self.encode(cells, masks, None, check_inputs)
+            return self.decoder(h, cells)
         index = cells.mask.nonzero().view(-1)
-        out = self.decoder(self.encode(cells, masks, index), cells, index)
+        h = self.encode(cells, masks, index, check_inputs)
+        out = self.decoder(h, cells, index)
         return out.new_zeros(cells.mask.numel()).index_copy(0, index, out)
 
     def __repr__(self) -> str:
