@@ -161,13 +161,9 @@ def _id_mask(name: str, function: MaskFunction, cells: CellData) -> IdMask:
     batch = cells.batch_or_zeros
     mask = function(cells)
     if isinstance(mask, Tensor) and mask.dtype == torch.bool:
-        mask = DenseMask.from_batch(mask, batch)
-        if mask.num_cells != batch.numel():
-            raise ValueError(
-                f"the mask '{name}' is over {mask.num_cells} cells "
-                f"(got {batch.numel()} in 'cells')"
-            )
-        mask = mask.to_edge_index()
+        dense = DenseMask.from_batch(mask, batch)
+        _check_size(name, dense.num_cells, batch)
+        mask = dense.to_edge_index()
     if isinstance(mask, Tensor):
         mask = IdMask.from_edge_index(mask, batch)
     if not isinstance(mask, IdMask):
@@ -175,14 +171,18 @@ def _id_mask(name: str, function: MaskFunction, cells: CellData) -> IdMask:
             f"the mask '{name}' must return an IdMask, edges [2, E] or a boolean "
             f'tensor [B, S, S] (got {type(mask).__name__})'
         )
-    if mask.num_cells != batch.numel():
-        raise ValueError(
-            f"the mask '{name}' is over {mask.num_cells} cells "
-            f"(got {batch.numel()} in 'cells')"
-        )
+    _check_size(name, mask.num_cells, batch)
     if mask.query.device != batch.device:
         raise ValueError(
             f"the mask '{name}' must be on the device of the cells "
             f'(got {mask.query.device} and {batch.device})'
         )
     return mask
+
+
+def _check_size(name: str, num_cells: int, batch: Tensor) -> None:
+    if num_cells != batch.numel():
+        raise ValueError(
+            f"the mask '{name}' is over {num_cells} cells "
+            f"(got {batch.numel()} in 'cells')"
+        )

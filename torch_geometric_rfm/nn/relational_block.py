@@ -106,7 +106,7 @@ class RelationalBlock(torch.nn.Module):
             subset (Tensor, optional): The cells :obj:`[M]` to return, all if
                 not given. (default: :obj:`None`)
         """
-        last = next(reversed(self.attentions.keys()), None)
+        last = [None, *self.attentions][-1]
         for name, attention in self.attentions.items():
             if name not in masks:
                 raise ValueError(f"'masks' lacks '{name}' (got {list(masks)})")

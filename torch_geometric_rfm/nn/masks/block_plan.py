@@ -198,7 +198,8 @@ def lay_out(order, ptr, base, size, cells, index, offsets, reverse, reverse_ptr)
     Args:
         order: :obj:`[blocks]` blocks in the order of the layout.
         ptr: :obj:`[blocks + 1]` first entry of each block in :obj:`cells`.
-        base, size: :obj:`[blocks]` first place of each block, and its places.
+        base: :obj:`[blocks]` first place of each block.
+        size: :obj:`[blocks]` number of its places.
         cells: Cells by block.
         index: Filled with the cell of each place that has one.
         offsets: :obj:`[places + 1]` filled with where each place starts there.

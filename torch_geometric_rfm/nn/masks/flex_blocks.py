@@ -8,7 +8,7 @@ BlockLists = tuple[Tensor, Tensor, Tensor, Tensor]
 
 def padded_size(size: int, block_size: int) -> int:
     r"""A multiple of the block size that is not below a size, one of at most
-    eight in an octave, so that compiled kernels see few sizes.
+    four in an octave, so that compiled kernels see few sizes.
 
     Example:
         >>> [padded_size(size, block_size=128) for size in (0, 1, 1000, 4100)]

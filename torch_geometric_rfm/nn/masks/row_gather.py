@@ -7,23 +7,19 @@ from torch import Tensor
 
 class RowMap(NamedTuple):
     r"""A selection of rows, and the way back: row :obj:`i` of the output is
-    the sum of the rows :obj:`index[offsets[i]:offsets[i + 1]]` of the input,
+    the sum of the rows :obj:`source[offsets[i]:offsets[i + 1]]` of the input,
     row :obj:`j` of the input is read by the rows
     :obj:`reverse[reverse_offsets[j]:reverse_offsets[j + 1]]` of the output.
     """
 
-    index: Tensor
+    source: Tensor
     offsets: Tensor
     reverse: Tensor
     reverse_offsets: Tensor
 
     def flip(self) -> 'RowMap':
         r"""The map of the opposite direction."""
-        return RowMap(self.reverse, self.reverse_offsets, self.index, self.offsets)
-
-    def to(self, device: torch.device) -> 'RowMap':
-        r"""Copies the map to a device."""
-        return RowMap(*(value.to(device) for value in self))
+        return RowMap(self.reverse, self.reverse_offsets, self.source, self.offsets)
 
 
 def gather_rows(src: Tensor, row_map: RowMap) -> Tensor:
