@@ -12,7 +12,7 @@ def padded_size(size: int, block_size: int) -> int:
 
     Example:
         >>> [padded_size(size, block_size=128) for size in (0, 1, 1000, 4100)]
-        [128, 128, 1024, 4608]
+        [128, 128, 1024, 5120]
     """
     size = max(size, 1)
     step = max(block_size, (1 << (size - 1).bit_length()) // 8)
