@@ -10,9 +10,10 @@ from torch_geometric_rfm.nn.masks.join import join
 
 BACKENDS = ('auto', 'dense', 'blocked', 'flex', 'edge_index')
 
-# Measured on a CPU: contexts up to this size are faster dense, and so are blocks
-# that compute more than this share of all pairs.
-_DENSE_CELLS = 128
+# Measured on a CPU: contexts up to this size, batches of up to so many pairs, and
+# blocks that compute more than this share of all pairs are faster dense.
+_DENSE_CELLS = 64
+_DENSE_PAIRS = 40_000
 _DENSE_SHARE = 0.5
 
 # Not measured: contexts up to this size fill a few blocks of FlexAttention.
@@ -47,6 +48,7 @@ def build_mask(
     if backend == 'auto':
         on_cuda = batch.is_cuda
         few = size <= (_DENSE_CELLS_CUDA if on_cuda else _DENSE_CELLS)
+        few |= not on_cuda and num_contexts * size**2 <= _DENSE_PAIRS
         if few or full or (on_cuda and not FlexMask.fits(ids)):
             backend = 'dense'
         else:
