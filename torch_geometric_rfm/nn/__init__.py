@@ -1,28 +1,37 @@
 r"""The relational transformer and its parts."""
 
-from .attention_masks import (
-    attention_masks,
-    column_mask,
-    feature_mask,
-    full_mask,
-    neighbor_mask,
-    pair_mask,
-    register_mask,
-)
+from .attention_masks import attention_masks, register_mask, to_edge_index
 from .cell_graph import from_cell_graph, to_cell_graph
 from .conv import RelationalAttention
 from .decoder import CellDecoder
 from .dense_mask import DenseMask
 from .encoder import CellEncoder
 from .hetero_relational_block import HeteroRelationalBlock
+from .masks.attention_mask import AttentionMask
+from .masks.blocked_mask import BlockedMask
+from .masks.cell_masks import (
+    column_mask,
+    feature_mask,
+    full_mask,
+    neighbor_mask,
+    row_parents,
+)
+from .masks.edge_mask import EdgeMask
+from .masks.flex_mask import FlexMask
+from .masks.id_mask import IdMask
 from .models import RelationalTransformer, from_official, to_official
 from .relational_block import RelationalBlock
 
 __all__ = [
+    'AttentionMask',
+    'BlockedMask',
     'CellDecoder',
     'CellEncoder',
     'DenseMask',
+    'EdgeMask',
+    'FlexMask',
     'HeteroRelationalBlock',
+    'IdMask',
     'RelationalAttention',
     'RelationalBlock',
     'RelationalTransformer',
@@ -33,8 +42,9 @@ __all__ = [
     'from_official',
     'full_mask',
     'neighbor_mask',
-    'pair_mask',
     'register_mask',
+    'row_parents',
     'to_cell_graph',
+    'to_edge_index',
     'to_official',
 ]

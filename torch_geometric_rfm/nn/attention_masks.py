@@ -1,30 +1,53 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from torch_geometric_rfm.data.cell_data import CellData
-from torch_geometric_rfm.nn.dense_mask import DenseMask, dense_index
+from torch_geometric_rfm.nn.dense_mask import DenseMask
+from torch_geometric_rfm.nn.masks.attention_mask import AttentionMask
+from torch_geometric_rfm.nn.masks.build_masks import BACKENDS, build_mask
+from torch_geometric_rfm.nn.masks.cell_masks import (
+    column_mask,
+    feature_mask,
+    full_mask,
+    neighbor_mask,
+)
+from torch_geometric_rfm.nn.masks.id_mask import IdMask
 
-MaskFunction = Callable[[CellData], Tensor]
+MaskFunction = Callable[[CellData], IdMask | Tensor]
+Names = Sequence[str | MaskFunction] | Mapping[str, MaskFunction]
 
-_MASKS: dict[str, MaskFunction] = {}
+_MASKS: dict[str, MaskFunction] = {
+    'column': column_mask,
+    'feature': feature_mask,
+    'neighbor': neighbor_mask,
+    'full': full_mask,
+}
 
 
 def register_mask(name: str) -> Callable[[MaskFunction], MaskFunction]:
     r"""Makes a mask known under a name that models can list.
 
+    A mask is a function of :class:`~torch_geometric_rfm.data.CellData` that
+    returns an :class:`~torch_geometric_rfm.nn.IdMask`, edges :obj:`[2, E]` from
+    keys to queries, or a boolean mask :obj:`[B, S, S]`. From an
+    :class:`~torch_geometric_rfm.nn.IdMask` every encoding is built in
+    proportion to its pairs.
+
     Args:
         name (str): The name of the mask, which must not be taken.
 
     Example:
+        >>> from torch_geometric_rfm.nn import row_parents
         >>> from torch_geometric_rfm.testing import random_cells
-        >>> @register_mask('same_table')
-        ... def same_table_mask(cells):
-        ...     table = cells.row_table[cells.row]
-        ...     return pair_mask(cells, table, table)
-        >>> list(attention_masks(random_cells(), ['same_table']))
-        ['same_table']
+        >>> @register_mask('sibling')
+        ... def sibling_mask(cells):
+        ...     # Cells of rows that share a parent, over any foreign key.
+        ...     parents = row_parents(cells)[cells.row]
+        ...     return IdMask(parents, parents)
+        >>> list(attention_masks(random_cells(), ['column', 'sibling']))
+        ['column', 'sibling']
     """
     if not name.isidentifier():
         raise ValueError(f"'name' must be an identifier (got '{name}')")
@@ -50,168 +73,28 @@ def check_mask_names(names: Sequence[str]) -> None:
         raise ValueError(f'attention masks must differ (got {list(names)})')
 
 
-def _layout(cells: CellData) -> tuple[Tensor | None, tuple[int, int]]:
-    batch = cells.batch_or_zeros
-    num_contexts = cells.num_contexts
-    if batch.numel() == 0:
-        return None, (num_contexts, 0)
-    size = int(torch.bincount(batch, minlength=num_contexts).max())
-    if batch.numel() == num_contexts * size:
-        return None, (num_contexts, size)
-    return dense_index(batch, num_contexts, size), (num_contexts, size)
-
-
-def _pad(
-    src: Tensor, index: Tensor | None, shape: tuple[int, int], fill: int
-) -> Tensor:
-    if index is None:
-        return src.view(shape)
-    out = src.new_full((shape[0] * shape[1],), fill)
-    out[index] = src
-    return out.view(shape)
-
-
-def pair_mask(cells: CellData, query: Tensor, key: Tensor) -> Tensor:
-    r"""The mask of all pairs of a context whose ids agree.
-
-    Args:
-        cells (CellData): The contexts.
-        query (Tensor): Non-negative integer :obj:`[N]`, the id of each cell as
-            a query.
-        key (Tensor): Non-negative integer :obj:`[N]`, its id as a key.
-
-    Returns:
-        Tensor: Boolean :obj:`[B, S, S]` as :obj:`[context, query, key]`.
-
-    Example:
-        >>> from torch_geometric_rfm.testing import random_cells
-        >>> cells = random_cells(num_cells=5)
-        >>> pair_mask(cells, cells.cell_type, cells.cell_type).size()
-        torch.Size([1, 5, 5])
-    """
-    index, shape = _layout(cells)
-    # Ids shrink to 32 bits (they number cells, rows or columns of one batch).
-    query = _pad(query.int(), index, shape, fill=-1)
-    key = _pad(key.int(), index, shape, fill=-2)
-    return query.unsqueeze(2) == key.unsqueeze(1)
-
-
-def _link_mask(cells: CellData, query_row: Tensor, key_row: Tensor) -> Tensor:
-    index, shape = _layout(cells)
-    first = cells.seed_row  # [B]
-    end = torch.cat([first[1:], first.new_tensor([cells.num_rows])])
-    count = end - first
-    size = (int(count.max()) if count.numel() > 0 else 0) + 1
-
-    # Row adjacency [B, R + 1, R + 1] in row numbers of the context; the last
-    # row stands for padding and has no links.
-    context = torch.repeat_interleave(count)  # [R]
-    link = context[query_row] * size + query_row - first[context[query_row]]
-    link = link * size + key_row - first[context[key_row]]
-    links = torch.zeros(shape[0] * size * size, dtype=torch.bool, device=first.device)
-    links[link] = True
-    links = links.view(-1, size)
-
-    local = cells.row - first[cells.batch_or_zeros]
-    row = _pad(local, index, shape, fill=size - 1)  # [B, S]
-    shift = torch.arange(shape[0], device=row.device).unsqueeze(1) * size
-    out = links.index_select(0, (row + shift).view(-1))  # [B * S, R + 1]
-    out = out.view(*shape, size)
-    return out.gather(2, row.unsqueeze(1).expand(-1, shape[1], -1))
-
-
-@register_mask('column')
-def column_mask(cells: CellData) -> Tensor:
-    r"""A cell attends to the cells of its own column.
-
-    Args:
-        cells (CellData): The contexts.
-
-    Returns:
-        Tensor: Boolean :obj:`[B, S, S]` as :obj:`[context, query, key]`, where
-        :math:`S` is the size of the largest context.
-
-    Example:
-        >>> from torch_geometric_rfm.testing import random_cells
-        >>> column_mask(random_cells(num_cells=5)).diagonal(dim1=1, dim2=2).all()
-        tensor(True)
-    """
-    return pair_mask(cells, cells.column, cells.column)
-
-
-@register_mask('feature')
-def feature_mask(cells: CellData) -> Tensor:
-    r"""A cell attends to the cells of its own row and of the row's parents.
-
-    Args:
-        cells (CellData): The contexts.
-
-    Returns:
-        Tensor: Boolean :obj:`[B, S, S]` as :obj:`[context, query, key]`.
-
-    Example:
-        >>> from torch_geometric_rfm.testing import random_cells
-        >>> feature_mask(random_cells(num_cells=5)).diagonal(dim1=1, dim2=2).all()
-        tensor(True)
-    """
-    child, parent = cells.fkey_index
-    own = torch.arange(cells.num_rows, device=child.device)
-    return _link_mask(cells, torch.cat([child, own]), torch.cat([parent, own]))
-
-
-@register_mask('neighbor')
-def neighbor_mask(cells: CellData) -> Tensor:
-    r"""A cell attends to the cells of the rows that refer to its row.
-
-    Args:
-        cells (CellData): The contexts.
-
-    Returns:
-        Tensor: Boolean :obj:`[B, S, S]` as :obj:`[context, query, key]`.
-
-    Example:
-        >>> from torch_geometric_rfm.testing import random_cells
-        >>> neighbor_mask(random_cells(num_cells=5)).size()
-        torch.Size([1, 5, 5])
-    """
-    child, parent = cells.fkey_index
-    return _link_mask(cells, parent, child)
-
-
-@register_mask('full')
-def full_mask(cells: CellData) -> Tensor:
-    r"""A cell attends to all cells of its context.
-
-    Args:
-        cells (CellData): The contexts.
-
-    Returns:
-        Tensor: Boolean :obj:`[B, S, S]` as :obj:`[context, query, key]`.
-
-    Example:
-        >>> from torch_geometric_rfm.testing import random_cells
-        >>> full_mask(random_cells(num_cells=5)).all()
-        tensor(True)
-    """
-    return pair_mask(cells, cells.batch_or_zeros, cells.batch_or_zeros)
-
-
 def attention_masks(
     cells: CellData,
-    names: Sequence[str] = ('column', 'feature', 'neighbor', 'full'),
-    backend: str = 'dense',
-) -> dict[str, Tensor | DenseMask]:
+    names: Names = ('column', 'feature', 'neighbor', 'full'),
+    backend: str = 'auto',
+) -> dict[str, Tensor | AttentionMask]:
     r"""Builds the masks of a batch, once for all layers of a model.
 
     Args:
         cells (CellData): The contexts.
-        names (sequence of str, optional): The masks to build: :obj:`'column'`,
-            :obj:`'feature'`, :obj:`'neighbor'`, :obj:`'full'` or any name given
-            to :func:`register_mask`.
+        names (sequence or dict, optional): The masks to build:
+            :obj:`'column'`, :obj:`'feature'`, :obj:`'neighbor'`,
+            :obj:`'full'`, any name given to :func:`register_mask`, or functions
+            such as those, which go by their own name. A dictionary gives the
+            names of its functions.
             (default: :obj:`('column', 'feature', 'neighbor', 'full')`)
-        backend (str, optional): The encoding of the masks: :obj:`'dense'` for
-            :class:`~torch_geometric_rfm.nn.DenseMask`, :obj:`'edge_index'` for
-            edges :obj:`[2, E]` from key to query. (default: :obj:`'dense'`)
+        backend (str, optional): The encoding of the masks. :obj:`'dense'`:
+            :class:`~torch_geometric_rfm.nn.DenseMask`. :obj:`'blocked'`:
+            :class:`~torch_geometric_rfm.nn.BlockedMask`, made for CPUs.
+            :obj:`'flex'`: :class:`~torch_geometric_rfm.nn.FlexMask`, made for
+            CUDA. :obj:`'edge_index'`: edges :obj:`[2, E]` from key to query.
+            :obj:`'auto'`: by device, size and density, what is fastest.
+            (default: :obj:`'auto'`)
 
     Example:
         >>> from torch_geometric_rfm.testing import random_cells
@@ -219,14 +102,87 @@ def attention_masks(
         >>> [name for name, mask in masks.items() if mask.size(0) == 2]
         ['column', 'feature', 'neighbor', 'full']
     """
-    if backend not in ('dense', 'edge_index'):
-        raise ValueError(f"'backend' must be 'dense' or 'edge_index' (got '{backend}')")
-    check_mask_names(names)
-    index, shape = _layout(cells)
-    masks: dict[str, Tensor | DenseMask] = {}
-    for name in names:
-        everything = name == 'full' and index is None and backend == 'dense'
-        mask = None if everything else _MASKS[name](cells)
-        dense = DenseMask(mask, index, shape)
-        masks[name] = dense if backend == 'dense' else dense.to_edge_index()
+    if backend not in BACKENDS:
+        raise ValueError(f"'backend' must be one of {list(BACKENDS)} (got '{backend}')")
+    batch = _checked_batch(cells)
+    num_contexts = cells.num_contexts
+    masks: dict[str, Tensor | AttentionMask] = {}
+    for name, function in _functions(names).items():
+        ids = _id_mask(name, function, cells)
+        masks[name] = build_mask(ids, batch, num_contexts, backend)
     return masks
+
+
+def to_edge_index(cells: CellData, mask: str | MaskFunction) -> Tensor:
+    r"""A mask as edges :obj:`[2, E]` from keys to queries, for any layer.
+
+    Args:
+        cells (CellData): The contexts.
+        mask (str or callable): The mask, by name or function.
+
+    Example:
+        >>> from torch_geometric.nn import SAGEConv
+        >>> from torch_geometric_rfm.testing import random_cells
+        >>> cells = random_cells(num_cells=5)
+        >>> edge_index = to_edge_index(cells, 'feature')
+        >>> SAGEConv(4, 8)(torch.randn(5, 4), edge_index).size()
+        torch.Size([5, 8])
+    """
+    (name, function), *_ = _functions([mask]).items()
+    batch = _checked_batch(cells)
+    return _id_mask(name, function, cells).to_edge_index(batch)
+
+
+def _functions(names: Names) -> dict[str, MaskFunction]:
+    if isinstance(names, Mapping):
+        return dict(names)
+    if isinstance(names, str):
+        raise TypeError(f"'names' must be a sequence of masks (got '{names}')")
+    known = [name if isinstance(name, str) else name.__name__ for name in names]
+    check_mask_names([name for name in names if isinstance(name, str)])
+    if len(set(known)) != len(known):
+        raise ValueError(f'attention masks must differ (got {known})')
+    return {
+        key: _MASKS[name] if isinstance(name, str) else name
+        for key, name in zip(known, names, strict=True)
+    }
+
+
+def _checked_batch(cells: CellData) -> Tensor:
+    batch = cells.batch_or_zeros
+    if batch.numel() > 0 and bool((batch[1:] < batch[:-1]).any()):
+        raise ValueError(
+            "'cells.batch' must be in ascending order; sort the cells by context"
+        )
+    return batch
+
+
+def _id_mask(name: str, function: MaskFunction, cells: CellData) -> IdMask:
+    batch = cells.batch_or_zeros
+    mask = function(cells)
+    if isinstance(mask, Tensor) and mask.dtype == torch.bool:
+        dense = DenseMask.from_batch(mask, batch)
+        _check_size(name, dense.num_cells, batch)
+        mask = dense.to_edge_index()
+    if isinstance(mask, Tensor):
+        mask = IdMask.from_edge_index(mask, batch)
+    if not isinstance(mask, IdMask):
+        raise TypeError(
+            f"the mask '{name}' must return an IdMask, edges [2, E] or a boolean "
+            f'tensor [B, S, S] (got {type(mask).__name__})'
+        )
+    _check_size(name, mask.num_cells, batch)
+    if mask.query.device != batch.device:
+        raise ValueError(
+            f"the mask '{name}' must be on the device of the cells "
+            f'(got {mask.query.device} and {batch.device})'
+        )
+    return mask
+
+
+def _check_size(name: str, num_cells: int, batch: Tensor) -> None:
+    if num_cells != batch.numel():
+        raise ValueError(
+            f"the mask '{name}' is over {num_cells} cells "
+            f"(got {batch.numel()} in 'cells')"
+        )

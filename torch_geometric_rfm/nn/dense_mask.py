@@ -1,8 +1,12 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from torch_geometric_rfm.nn.masks.attention_mask import AttentionMask
+from torch_geometric_rfm.nn.masks.edge_mask import EdgeMask
 
 
 def dense_index(batch: Tensor, num_contexts: int, num_cells: int) -> Tensor:
@@ -27,18 +31,24 @@ def dense_index(batch: Tensor, num_contexts: int, num_cells: int) -> Tensor:
 
 
 @dataclass(eq=False)
-class DenseMask:
+class DenseMask(AttentionMask):
     r"""An attention mask over padded contexts, prepared once for all layers.
 
     Args:
-        mask (Tensor, optional): Boolean :obj:`[B, S, S]` with
+        mask (Tensor, optional): Boolean :obj:`[B, Q, S]` with
             :obj:`mask[b, query, key]`, :obj:`False` wherever query or key is
-            padding. :obj:`None` lets every pair of a context attend, which is
-            possible only where nothing is padded.
+            padding. :obj:`None` lets every query of a context attend to all
+            cells, which is possible only where no key is padded.
         index (Tensor, optional): Position :obj:`[N]` of each cell in the
             padded layout of :math:`B \cdot S` cells, or :obj:`None` if nothing
             is padded, so that :math:`N = B \cdot S`.
         shape (tuple): :math:`B` and :math:`S`.
+        query_index (Tensor, optional): Position :obj:`[M]` of each query in
+            the padded layout of :math:`B \cdot Q` queries, or :obj:`None` if
+            all cells are queries, so that :math:`Q = S`.
+            (default: :obj:`None`)
+        query_size (int, optional): :math:`Q`, needed with
+            :obj:`query_index`. (default: :obj:`None`)
 
     Example:
         >>> mask = torch.eye(2, dtype=torch.bool).expand(3, 2, 2)
@@ -49,9 +59,22 @@ class DenseMask:
     mask: Tensor | None
     index: Tensor | None
     shape: tuple[int, int]
+    query_index: Tensor | None = None
+    query_size: int | None = None
+
+    num_cells: int = field(init=False)
+    num_queries: int = field(init=False)
+    attn_mask: Tensor | None = field(init=False, default=None)
+    r"""Boolean :obj:`[B, 1, Q, S]` in which every query has a key."""
+    empty: Tensor | None = field(init=False, default=None)
+    r"""Boolean :obj:`[M, 1]`, :obj:`True` for queries without keys, or
+    :obj:`None` if there are none."""
 
     def __post_init__(self) -> None:
         num_contexts, size = self.shape
+        index, queries = self.index, self.query_index
+        self.num_cells = num_contexts * size if index is None else index.numel()
+        self.num_queries = self.num_cells if queries is None else queries.numel()
         if self.mask is None:
             if self.index is not None:
                 raise ValueError(
@@ -61,11 +84,22 @@ class DenseMask:
             return
         if self.mask.dtype != torch.bool:
             raise TypeError(f"'mask' must be boolean (got {self.mask.dtype})")
-        if tuple(self.mask.shape) != (num_contexts, size, size):
+        height = size if self.query_size is None else self.query_size
+        if tuple(self.mask.shape) != (num_contexts, height, size):
             raise ValueError(
-                f"'mask' must be of shape {[num_contexts, size, size]} "
+                f"'mask' must be of shape {[num_contexts, height, size]} "
                 f'(got {list(self.mask.shape)})'
             )
+        # Queries without keys (padding included) see everything, so that no
+        # softmax runs over an empty set, and are cleared afterwards.
+        keyless = ~self.mask.any(dim=-1, keepdim=True)  # [B, Q, 1]
+        some = bool(keyless.any())
+        mask = self.mask | keyless if some else self.mask
+        self.attn_mask = mask.unsqueeze(1)
+        keyless = keyless.reshape(-1, 1)
+        if self._query_index is not None:
+            keyless = keyless[self._query_index]
+        self.empty = keyless if some and bool(keyless.any()) else None
 
     @classmethod
     def from_batch(cls, mask: Tensor, batch: Tensor | None) -> 'DenseMask':
@@ -104,65 +138,115 @@ class DenseMask:
         mask = mask & real.unsqueeze(1) & real.unsqueeze(2)  # [B, S, S]
         return cls(mask, index, (num_contexts, size))
 
+    @classmethod
+    def from_edges(cls, edges: EdgeMask, batch: Tensor, queries: Tensor) -> 'DenseMask':
+        r"""Prepares a mask of some queries, given by edges.
+
+        Args:
+            edges (EdgeMask): Edges to these queries.
+            batch (Tensor): Context of each cell :obj:`[N]`, in ascending order.
+            queries (Tensor): The cells :obj:`[M]` that attend.
+        """
+        num_contexts = int(batch.max()) + 1 if batch.numel() > 0 else 0
+        size = int(torch.bincount(batch).max()) if batch.numel() > 0 else 0
+        index = dense_index(batch, num_contexts, size)
+        query_index, height = _line_index(batch[queries], num_contexts)
+        source, target = edges.edge_index
+        flat = torch.zeros(
+            num_contexts * height * size, dtype=torch.bool, device=batch.device
+        )
+        flat[query_index[target] * size + index[source] % max(size, 1)] = True
+        mask = flat.view(num_contexts, height, size)
+        shape = (num_contexts, size)
+        padded = index if batch.numel() < num_contexts * size else None
+        return cls(mask, padded, shape, query_index, height)
+
     @property
-    def num_cells(self) -> int:
-        r"""Number of cells :math:`N`, without padding."""
-        if self.index is None:
-            return self.shape[0] * self.shape[1]
-        return self.index.numel()
+    def _query_index(self) -> Tensor | None:
+        return self.index if self.query_index is None else self.query_index
 
     @cached_property
-    def _keyless(self) -> Tensor | None:
+    def num_keys(self) -> Tensor:  # type: ignore[override]
+        r"""Number of keys of each query :obj:`[M]`."""
         if self.mask is None:
-            return None
-        keyless = ~self.mask.any(dim=-1, keepdim=True)  # [B, S, 1]
-        return keyless if bool(keyless.any()) else None
-
-    @cached_property
-    def attn_mask(self) -> Tensor | None:
-        r"""Boolean :obj:`[B, 1, S, S]` in which every query has a key.
-
-        Queries without keys (padding included) may see everything, so that no
-        softmax runs over an empty set; :obj:`empty` says which outputs to
-        clear.
-        """
-        if self.mask is None:
-            return None
-        mask = self.mask if self._keyless is None else self.mask | self._keyless
-        return mask.unsqueeze(1)
-
-    @cached_property
-    def empty(self) -> Tensor | None:
-        r"""Boolean :obj:`[N, 1]`, :obj:`True` for cells without keys, or
-        :obj:`None` if there are none.
-        """
-        if self._keyless is None:
-            return None
-        empty = self._keyless.reshape(-1, 1)
-        if self.index is not None:
-            empty = empty[self.index]
-        return empty if bool(empty.any()) else None
-
-    @cached_property
-    def num_keys(self) -> Tensor:
-        r"""Number of keys of each query :obj:`[N]`."""
-        num_contexts, size = self.shape
-        if self.mask is None:
-            return torch.full((self.num_cells,), size)
-        count = self.mask.sum(dim=-1).view(-1)
-        return count if self.index is None else count[self.index]
+            device = None if self.query_index is None else self.query_index.device
+            return torch.full((self.num_queries,), self.shape[1], device=device)
+        out = self.mask.sum(dim=-1).view(-1)
+        return out if self._query_index is None else out[self._query_index]
 
     def to_edge_index(self) -> Tensor:
         r"""The same mask as edges :obj:`[2, E]` from keys to queries."""
         num_contexts, size = self.shape
+        height = size if self.query_size is None else self.query_size
         mask = self.mask
         if mask is None:
-            mask = torch.ones(num_contexts, size, size, dtype=torch.bool)
-        cell = torch.arange(self.num_cells, device=mask.device)
-        if self.index is not None:
-            position = cell.new_zeros(num_contexts * size)
-            position[self.index] = cell
-            cell = position
-        cell = cell.view(num_contexts, size)
+            mask = torch.ones(num_contexts, height, size, dtype=torch.bool)
+            if self.query_index is not None:
+                real = mask.new_zeros(num_contexts * height).to(self.query_index.device)
+                real[self.query_index] = True
+                mask = real.view(num_contexts, height, 1).expand(-1, -1, size)
+        key_cell = _cells(self.index, num_contexts * size, mask.device)
+        query_cell = _cells(self._query_index, num_contexts * height, mask.device)
         context, query, key = mask.nonzero(as_tuple=True)
-        return torch.stack([cell[context, key], cell[context, query]])
+        return torch.stack(
+            [key_cell[context * size + key], query_cell[context * height + query]]
+        )
+
+    def select(self, queries: Tensor) -> 'DenseMask':
+        r"""The lines of some queries."""
+        num_contexts, size = self.shape
+        position = queries if self.index is None else self.index[queries]
+        context, line = position // max(size, 1), position % max(size, 1)
+        query_index, height = _line_index(context, num_contexts)
+        mask = self.mask
+        if mask is not None:
+            out = mask.new_zeros(num_contexts * height, size)
+            out[query_index] = mask[context, line]
+            mask = out.view(num_contexts, height, size)
+        return DenseMask(mask, self.index, self.shape, query_index, height)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        r"""See :meth:`AttentionMask.attend`."""
+        if query.size(0) == 0 or key.size(0) == 0:
+            return query
+        num_contexts, size = self.shape
+        height = size if self.query_size is None else self.query_size
+        index = self._query_index
+        q = _pad(query, index, (num_contexts, height))
+        k = _pad(key, self.index, (num_contexts, size))
+        v = _pad(value, self.index, (num_contexts, size))
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=self.attn_mask, scale=scale
+        )
+        out = out.transpose(1, 2).flatten(0, 1)  # [B * Q, H, D]
+        if index is not None:
+            out = out.index_select(0, index)
+        if self.empty is not None:
+            out = out.masked_fill(self.empty.unsqueeze(2), 0.0)
+        return out
+
+
+def _line_index(context: Tensor, num_contexts: int) -> tuple[Tensor, int]:
+    # Positions of queries, given by their contexts in any order, and the number
+    # of lines of a context.
+    ordered, order = context.sort(stable=True)
+    count = torch.bincount(context, minlength=num_contexts)
+    height = int(count.max()) if num_contexts > 0 else 0
+    out = torch.empty_like(context)
+    out[order] = dense_index(ordered, num_contexts, height)
+    return out, height
+
+
+def _pad(src: Tensor, index: Tensor | None, shape: tuple[int, int]) -> Tensor:
+    if index is not None:
+        padded = src.new_zeros(shape[0] * shape[1], *src.shape[1:])
+        src = padded.index_copy(0, index, src)
+    return src.unflatten(0, shape).transpose(1, 2)  # [B, H, S, D]
+
+
+def _cells(index: Tensor | None, size: int, device: torch.device) -> Tensor:
+    if index is None:
+        return torch.arange(size, device=device)
+    out = index.new_zeros(size)
+    out[index] = torch.arange(index.numel(), device=device)
+    return out

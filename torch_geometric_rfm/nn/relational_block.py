@@ -7,7 +7,7 @@ from torch.nn import Linear, ModuleDict, RMSNorm
 
 from torch_geometric_rfm.nn.attention_masks import check_mask_names
 from torch_geometric_rfm.nn.conv.relational_attention import RelationalAttention
-from torch_geometric_rfm.nn.dense_mask import DenseMask
+from torch_geometric_rfm.nn.masks.attention_mask import AttentionMask
 
 
 class RelationalBlock(torch.nn.Module):
@@ -103,7 +103,7 @@ class RelationalBlock(torch.nn.Module):
     def forward(
         self,
         x: Tensor,
-        masks: Mapping[str, Tensor | DenseMask],
+        masks: Mapping[str, Tensor | AttentionMask],
         batch: Tensor | None = None,
         subset: Tensor | None = None,
     ) -> Tensor:
@@ -118,11 +118,15 @@ class RelationalBlock(torch.nn.Module):
             subset (Tensor, optional): The cells :obj:`[M]` to return, all if
                 not given. (default: :obj:`None`)
         """
+        last = [None, *self.attentions][-1]
         for name, attention in self.attentions.items():
             if name not in masks:
                 raise ValueError(f"'masks' lacks '{name}' (got {list(masks)})")
-            x = x + attention(self.norms[name](x), masks[name], batch)
-        if subset is not None:
+            # The last attention is read by nobody but its own cells.
+            wanted = subset if name == last else None
+            out = attention(self.norms[name](x), masks[name], batch, wanted)
+            x = (x if wanted is None else x[wanted]) + out
+        if subset is not None and last is None:
             x = x[subset]
         h = self.ff_norm(x)
         return x + self.w2(F.silu(self.w1(h)) * self.w3(h))

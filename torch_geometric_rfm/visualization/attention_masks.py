@@ -4,12 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torch_geometric_rfm.data import CellData
-from torch_geometric_rfm.nn.attention_masks import (
-    column_mask,
-    feature_mask,
-    full_mask,
-    neighbor_mask,
-)
+from torch_geometric_rfm.nn.attention_masks import to_edge_index
 from torch_geometric_rfm.visualization.style import (
     COLORS,
     GREY,
@@ -23,10 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MASKS = (
-    ('column', column_mask, 'cells of the same column'),
-    ('feature', feature_mask, 'cells of its own row and of its parents'),
-    ('neighbor', neighbor_mask, 'cells of the rows that refer to its row'),
-    ('full', full_mask, 'every cell'),
+    ('column', 'cells of the same column'),
+    ('feature', 'cells of its own row and of its parents'),
+    ('neighbor', 'cells of the rows that refer to its row'),
+    ('full', 'every cell'),
 )
 
 
@@ -79,8 +74,12 @@ def plot_attention_masks(
         linespacing=1.5,
         color=INK,
     )
-    for axes, (name, mask_of, words) in zip(figure.subplots(1, 4), _MASKS):
-        mask = mask_of(cells)[context, : len(row), : len(row)].cpu().numpy()
+    first = int(np.argmax(own))
+    for axes, (name, words) in zip(figure.subplots(1, 4), _MASKS):
+        key, query = to_edge_index(cells, name).cpu().numpy()
+        inside = own[query]
+        mask = np.zeros((len(row), len(row)), dtype=bool)
+        mask[query[inside] - first, key[inside] - first] = True
         axes.imshow(_paint(mask[np.ix_(order, order)], blocks), interpolation='none')
         axes.set_title(
             f'{name}: {words}\n{_percent(mask.mean())} of all pairs',

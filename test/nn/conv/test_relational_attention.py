@@ -5,10 +5,11 @@ import torch
 import torch_geometric.typing
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch_geometric.explain import Explainer, GNNExplainer
+from torch_geometric.explain import AttentionExplainer, Explainer, GNNExplainer
 from torch_geometric.testing import withoutExtensions
 
-from torch_geometric_rfm.nn import DenseMask, RelationalAttention
+from torch_geometric_rfm.nn import DenseMask, RelationalAttention, to_edge_index
+from torch_geometric_rfm.testing import random_cells
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 
@@ -192,6 +193,59 @@ def test_explain():
     assert explanation.edge_mask[:2].all()
 
 
+def test_return_attention_weights():
+    torch.manual_seed(0)
+    conv = RelationalAttention(8, heads=2)
+    x = torch.randn(4, 8)
+    mask = torch.rand(1, 4, 4) < 0.6
+    edge_index = DenseMask.from_batch(mask, None).to_edge_index()
+    expected = conv(x, edge_index)
+    for encoding in (edge_index, mask, DenseMask.from_batch(mask, None)):
+        out, (edges, alpha) = conv(x, encoding, return_attention_weights=True)
+        assert torch.allclose(out, expected, atol=1e-6)
+        assert torch.equal(edges, edge_index)
+        assert alpha.size() == (edges.size(1), 2)
+        total = torch.zeros(4, 2).index_add(0, edges[1], alpha)
+        assert torch.allclose(total[edges[1]], torch.ones(1), atol=1e-6)
+    subset = torch.tensor([3, 1])
+    out, (edges, part) = conv(x, mask, subset=subset, return_attention_weights=True)
+    assert torch.allclose(out, expected[subset], atol=1e-6)
+    inside = torch.isin(edge_index[1], subset)
+    assert torch.equal(edges, edge_index[:, inside])
+    assert torch.allclose(part, alpha[inside], atol=1e-6)
+
+
+class TwoLayers(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convs = torch.nn.ModuleList(
+            [RelationalAttention(8, heads=2) for _ in range(2)]
+        )
+        self.lin = torch.nn.Linear(8, 1)
+
+    def forward(self, x, edge_index):
+        for conv in self.convs:
+            x = x + conv(x, edge_index)
+        return self.lin(x)
+
+
+@pytest.mark.parametrize('algorithm', [GNNExplainer(epochs=2), AttentionExplainer()])
+def test_explain_a_model_of_cells(algorithm):
+    torch.manual_seed(0)
+    cells = random_cells(num_cells=30)
+    edge_index = to_edge_index(cells, 'feature')
+    explainer = Explainer(
+        TwoLayers(),
+        algorithm=algorithm,
+        explanation_type='model',
+        edge_mask_type='object',
+        model_config={'mode': 'regression', 'task_level': 'node', 'return_type': 'raw'},
+    )
+    explanation = explainer(torch.randn(30, 8), edge_index, index=0)
+    assert explanation.edge_mask.size() == (edge_index.size(1),)
+    assert explanation.edge_mask.any()
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match=r'heads=3, channels=8'):
         RelationalAttention(8, heads=3)
@@ -217,6 +271,11 @@ def test_bad_arguments():
         conv(x, edge_index + 1)
     with pytest.raises(ValueError, match=r'lie in \[0, 3\).*\(got -1 to 1\)'):
         conv(x, edge_index - 1)
+
+    with pytest.raises(TypeError, match=r'layer.s type torch.float32 .*got torch.floa'):
+        conv(x.double(), edge_index)
+    with pytest.raises(ValueError, match=r"on the device of 'x' \(got meta and cpu\)"):
+        conv(x, edge_index.to('meta'))
 
     mask = torch.ones(1, 4, 4, dtype=torch.bool)
     with pytest.raises(ValueError, match="the mask is over 4 cells .got 3 in 'x'.*"):

@@ -3,7 +3,7 @@ import torch
 from torch_geometric.data import Batch
 
 from torch_geometric_rfm.data import CellData, CellType
-from torch_geometric_rfm.nn import RelationalTransformer
+from torch_geometric_rfm.nn import RelationalTransformer, attention_masks
 from torch_geometric_rfm.testing import random_cells
 
 
@@ -92,6 +92,52 @@ def test_all_parameters_train():
     assert without == {'decoder.lins.text.weight', 'decoder.lins.text.bias'}
     grads = [p.grad for p in model.parameters() if p.grad is not None]
     assert all(grad.any() for grad in grads)
+
+
+def test_checkpoint():
+    model = RelationalTransformer.small(
+        channels=16, text_channels=8, zero_init=False, checkpoint=True
+    )
+    cells = random_cells(num_contexts=2, num_cells=[200, 150])
+    grads = []
+    for model.checkpoint in (True, False):
+        model.zero_grad()
+        model(cells).square().sum().backward()
+        grads.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    for left, right in zip(*grads, strict=True):
+        assert torch.allclose(left, right, atol=1e-5)
+
+
+@pytest.mark.parametrize('backend', ['dense', 'blocked', 'edge_index'])
+def test_subset_of_every_encoding(model, backend):
+    cells = random_cells(num_contexts=3, num_cells=[150, 1, 70])
+    h = model.encode(cells)
+    subset = torch.tensor([200, 3, 150, 0, 7])
+    masks = attention_masks(cells, backend=backend)
+    out = model.encode(cells, masks, subset)
+    assert torch.allclose(out, h[subset], rtol=0, atol=1e-12)
+
+
+def test_check_inputs(model):
+    model = model.float()
+    for contexts in (1, 2):
+        cells = random_cells(contexts, num_cells=60)
+        model(cells, check_inputs=True)
+        number = (cells.cell_type == CellType.NUMBER) & ~cells.mask
+        i = int(number.nonzero()[-1])
+        cells.value[i] = torch.nan
+        table = int(cells.row_table[cells.row[i]])
+        with pytest.raises(
+            ValueError,
+            match=rf"'value' must be finite \(got nan in table 'table_{table}', "
+            rf"column 'column_{int(cells.column[i]) % 12} of table_0', row \d+\)",
+        ):
+            model.encode(cells, check_inputs=True)
+        cells.mask[i] = True  # Its value is not read.
+        model(cells, check_inputs=True)
+        cells.text_embedding[:] = torch.inf
+        with pytest.raises(ValueError, match="'text_embedding' must be finite .*table"):
+            model(cells, hidden_only=True, check_inputs=True)
 
 
 def test_config():

@@ -1,13 +1,15 @@
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Linear, Parameter, RMSNorm
 from torch_geometric.nn.conv import MessagePassing
-from torch_geometric.utils import degree, softmax
+from torch_geometric.utils import softmax
 
 from torch_geometric_rfm.nn.dense_mask import DenseMask
+from torch_geometric_rfm.nn.masks.attention_mask import AttentionMask
+from torch_geometric_rfm.nn.masks.edge_mask import EdgeMask
 
 
 class RelationalAttention(MessagePassing):
@@ -103,138 +105,134 @@ class RelationalAttention(MessagePassing):
     def forward(
         self,
         x: Tensor,
-        edge_index: Tensor | DenseMask,
+        edge_index: Tensor | AttentionMask,
         batch: Tensor | None = None,
-    ) -> Tensor:
+        subset: Tensor | None = None,
+        return_attention_weights: bool | None = None,
+    ) -> Any:
         r"""Attends over the given mask.
 
         Args:
             x (Tensor): The cells :obj:`[N, C]`.
-            edge_index (Tensor or DenseMask): Edges :obj:`[2, E]` from key to
-                query, a boolean mask :obj:`[B, S, S]`, or a mask prepared by
+            edge_index (Tensor or AttentionMask): Edges :obj:`[2, E]` from key
+                to query, a boolean mask :obj:`[B, S, S]`, or a mask prepared by
                 :func:`~torch_geometric_rfm.nn.attention_masks`.
             batch (Tensor, optional): Context of each cell :obj:`[N]`, needed
                 for a boolean mask over contexts of different sizes.
                 (default: :obj:`None`)
+            subset (Tensor, optional): The cells :obj:`[M]` that attend, none
+                twice, all if not given. The output is theirs.
+                (default: :obj:`None`)
+            return_attention_weights (bool, optional): If set to :obj:`True`,
+                additionally returns the tuple
+                :obj:`(edge_index, attention_weights)` of edges :obj:`[2, E]`
+                and weights :obj:`[E, heads]`. The mask then becomes edges
+                first. (default: :obj:`None`)
         """
+        mask = self._encode(x, edge_index, batch)
+        if return_attention_weights:
+            mask = EdgeMask(mask.to_edge_index(), x.size(0), mask.num_queries)
+        queries = mask if subset is None else mask.select(subset)
+        num_keys = None if self.scale is None else queries.num_keys
+        q, k, v = self._project(x, subset, num_keys)
+        scale = self.head_channels**-0.5
+        alpha = None
+        if isinstance(queries, EdgeMask):
+            out, alpha = self._attend_edges(q, k, v, queries, scale)
+        else:
+            out = queries.attend(q, k, v, scale)
+        out = out.flatten(1)  # [M, C]
+        if self.lin_gate is not None:
+            x_query = x if subset is None else x[subset]
+            out = out * (2.0 * self.lin_gate(x_query).sigmoid())
+        out = self.lin_out(out)
+        if not return_attention_weights:
+            return out
+        edges = queries.to_edge_index()
+        if subset is not None:
+            edges = torch.stack([edges[0], subset[edges[1]]])
+        return out, (edges, alpha)
+
+    def _encode(
+        self, x: Tensor, mask: Tensor | AttentionMask, batch: Tensor | None
+    ) -> AttentionMask:
         if x.dim() != 2 or x.size(1) != self.channels:
             raise ValueError(
                 f"'x' must be of shape [N, {self.channels}] (got {list(x.shape)})"
             )
-        mask = edge_index
-        if isinstance(mask, Tensor) and mask.dtype == torch.bool:
-            if batch is not None and batch.numel() != x.size(0):
+        weight = self.lin_out.weight
+        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise TypeError(
+                f"'x' must be of the layer's type {weight.dtype} (got {x.dtype})"
+            )
+        if isinstance(mask, Tensor):
+            if mask.device != x.device:
                 raise ValueError(
-                    f"'batch' must hold the context of each of the {x.size(0)} "
-                    f'cells (got {list(batch.shape)})'
+                    "'edge_index' must be on the device of 'x' "
+                    f'(got {mask.device} and {x.device})'
                 )
-            mask = DenseMask.from_batch(mask, batch)
-        num_keys = self._check_mask(x, mask)
-        qkv = self._project(x, num_keys)
-        if isinstance(mask, DenseMask):
-            out = self._attend_dense(qkv, mask)
+            if mask.dtype == torch.bool:
+                if batch is not None and batch.numel() != x.size(0):
+                    raise ValueError(
+                        f"'batch' must hold the context of each of the {x.size(0)} "
+                        f'cells (got {list(batch.shape)})'
+                    )
+                mask = DenseMask.from_batch(mask, batch)
+        if not isinstance(mask, AttentionMask):
+            mask = EdgeMask(mask, x.size(0))
+        if mask.num_cells != x.size(0):
+            raise ValueError(
+                f"the mask is over {mask.num_cells} cells (got {x.size(0)} in 'x'); "
+                "build it from the same batch, and pass 'batch' with a boolean mask "
+                'if contexts differ in size'
+            )
+        return mask
+
+    def _project(
+        self, x: Tensor, subset: Tensor | None, num_keys: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        # Queries [M, H, D], keys and values [N, H, D]. All that tells the family
+        # apart is done to queries and keys here, so that every encoding has to
+        # compute a plain softmax(q k / sqrt(d)) v.
+        if subset is None:
+            q, k, v = self.lin_qkv(x).chunk(3, dim=1)
         else:
-            out = self._attend_edges(qkv, mask)
-        return self._combine(out, x)
-
-    def _combine(self, out: Tensor, x: Tensor) -> Tensor:
-        if self.lin_gate is not None:
-            out = out * (2.0 * self.lin_gate(x).sigmoid())
-        return self.lin_out(out)
-
-    def _check_mask(self, x: Tensor, mask: Tensor | DenseMask) -> Tensor | None:
-        # The number of keys of each query [N], if the scale needs it.
-        if isinstance(mask, DenseMask):
-            if mask.num_cells != x.size(0):
-                raise ValueError(
-                    f'the mask is over {mask.num_cells} cells (got {x.size(0)} in '
-                    "'x'); pass 'batch' if contexts differ in size"
-                )
-            return None if self.scale is None else mask.num_keys
-        _check_edge_index(mask, x.size(0))
-        if self.scale is None:
-            return None
-        return degree(mask[1], x.size(0), dtype=torch.long)
-
-    def _project(self, x: Tensor, num_keys: Tensor | None) -> Tensor:
-        # All that tells the family apart is done to queries and keys here, so that
-        # every encoding has to compute a plain softmax(q k / sqrt(d)) v.
-        qkv = self.lin_qkv(x)
-        if self.q_norm is None and self.scale is None:
-            return qkv  # [N, 3C]
-        q, k, v = qkv.chunk(3, dim=1)
+            size, bias = self.channels, self.lin_qkv.bias
+            q_bias = None if bias is None else bias[:size]
+            kv_bias = None if bias is None else bias[size:]
+            q = F.linear(x[subset], self.lin_qkv.weight[:size], q_bias)
+            k, v = F.linear(x, self.lin_qkv.weight[size:], kv_bias).chunk(2, dim=1)
+        q, k, v = (src.unflatten(1, (self.heads, -1)) for src in (q, k, v))
         if self.q_norm is not None and self.k_norm is not None:
-            q = self.q_norm(q.view(-1, self.heads, self.head_channels)).flatten(1)
-            k = self.k_norm(k.view(-1, self.heads, self.head_channels)).flatten(1)
+            q, k = self.q_norm(q), self.k_norm(k)
         if self.scale is not None and num_keys is not None:
             log = num_keys.clamp(min=1).to(q.device, torch.bfloat16).log().to(q.dtype)
             scale = self.scale / self.head_channels**0.5
-            scale = (log.unsqueeze(1) * scale).unsqueeze(-1)  # [N, H, 1]
-            q = (q.view(-1, self.heads, self.head_channels) * scale).flatten(1)
-        return torch.cat([q, k, v], dim=1)  # [N, 3C]
+            q = q * (log.unsqueeze(1) * scale).unsqueeze(-1)  # [M, H, 1]
+        return q, k, v
 
-    def _attend_dense(self, qkv: Tensor, mask: DenseMask) -> Tensor:
-        if qkv.size(0) == 0:
-            return qkv[:, : self.channels]
+    def _attend_edges(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: EdgeMask, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        edge_index, size = mask.edge_index, (k.size(0), q.size(0))
+        alpha = self.edge_updater(edge_index, query=q, key=k, scale=scale, size=size)
+        return self.propagate(edge_index, value=v, alpha=alpha, size=size), alpha
 
-        num_contexts, size = mask.shape
-        if mask.index is not None:
-            padded = qkv.new_zeros(num_contexts * size, qkv.size(1))
-            qkv = padded.index_copy(0, mask.index, qkv)  # [B * S, 3C]
-        heads = (num_contexts, size, self.heads, self.head_channels)
-        q, k, v = (
-            src.view(heads).transpose(1, 2)  # [B, H, S, D]
-            for src in qkv.chunk(3, dim=1)
-        )
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask.attn_mask)
-        out = out.transpose(1, 2).reshape(-1, self.channels)  # [B * S, C]
-        if mask.index is not None:
-            out = out.index_select(0, mask.index)
-        if mask.empty is not None:
-            out = out.masked_fill(mask.empty, 0.0)
-        return out  # [N, C]
-
-    def _attend_edges(self, qkv: Tensor, edge_index: Tensor) -> Tensor:
-        query, key, value = (
-            src.view(-1, self.heads, self.head_channels)  # [N, H, D]
-            for src in qkv.chunk(3, dim=1)
-        )
-        size = (qkv.size(0), qkv.size(0))
-        out = self.propagate(edge_index, query=query, key=key, value=value, size=size)
-        return out.flatten(1)  # [N, C]
-
-    def message(
+    def edge_update(
         self,
         query_i: Tensor,
         key_j: Tensor,
-        value_j: Tensor,
+        scale: float,
         index: Tensor,
         size_i: Optional[int],  # noqa: UP045 (PyG cannot read unions written with |)
     ) -> Tensor:
-        r"""Values weighted by the softmax over the keys of each query."""
-        logits = (query_i * key_j).sum(dim=-1) / self.head_channels**0.5  # [E, H]
-        alpha = softmax(logits, index, num_nodes=size_i)
+        r"""Softmax over the keys of each query."""
+        logits = (query_i * key_j).sum(dim=-1) * scale  # [E, H]
+        return softmax(logits, index, num_nodes=size_i)
+
+    def message(self, value_j: Tensor, alpha: Tensor) -> Tensor:
+        r"""Values weighted by the attention."""
         return value_j * alpha.unsqueeze(-1)  # [E, H, D]
 
     def __repr__(self) -> str:
         return f'{self.__class__.__name__}({self.channels}, heads={self.heads})'
-
-
-def _check_edge_index(edge_index: Tensor, num_cells: int) -> None:
-    if not isinstance(edge_index, Tensor) or edge_index.dtype != torch.long:
-        kind = getattr(edge_index, 'dtype', type(edge_index).__name__)
-        raise TypeError(
-            "'edge_index' must be a LongTensor [2, E], a BoolTensor [B, S, S] "
-            f'or a DenseMask (got {kind})'
-        )
-    if edge_index.dim() != 2 or edge_index.size(0) != 2:
-        raise ValueError(
-            f"'edge_index' must be of shape [2, E] (got {list(edge_index.shape)})"
-        )
-    if edge_index.numel() > 0:
-        low, high = (int(bound) for bound in edge_index.aminmax())
-        if low < 0 or high >= num_cells:
-            raise ValueError(
-                f"'edge_index' must lie in [0, {num_cells}), the number of "
-                f'cells (got {low} to {high})'
-            )

@@ -6,19 +6,21 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor
 from torch.nn import ModuleList, RMSNorm
+from torch.utils.checkpoint import checkpoint
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.nn.attention_masks import attention_masks, check_mask_names
+from torch_geometric_rfm.nn.check_inputs import check_inputs as check_cells
 from torch_geometric_rfm.nn.decoder import CellDecoder
-from torch_geometric_rfm.nn.dense_mask import DenseMask
 from torch_geometric_rfm.nn.encoder import CellEncoder
+from torch_geometric_rfm.nn.masks.attention_mask import AttentionMask
 from torch_geometric_rfm.nn.models.official_checkpoint import (
     OFFICIAL_OWNER,
     load_official,
 )
 from torch_geometric_rfm.nn.relational_block import RelationalBlock
 
-Masks = Mapping[str, Tensor | DenseMask]
+Masks = Mapping[str, Tensor | AttentionMask]
 
 
 class RelationalTransformer(
@@ -58,6 +60,9 @@ class RelationalTransformer(
         text_encoder (str, optional): The name of the only text encoder whose
             embeddings the weights understand; any if not given.
             (default: :obj:`None`)
+        checkpoint (bool, optional): If set to :obj:`True`, blocks are computed
+            again in the backward pass instead of being kept in memory.
+            (default: :obj:`False`)
 
     Shapes:
         - **input:** contexts of :math:`N` cells
@@ -88,6 +93,7 @@ class RelationalTransformer(
         log_scale: bool = False,
         boolean_as_number: bool = False,
         text_encoder: str | None = None,
+        checkpoint: bool = False,
     ) -> None:
         super().__init__()
         if num_layers < 1:
@@ -107,6 +113,7 @@ class RelationalTransformer(
         self.log_scale = log_scale
         self.boolean_as_number = boolean_as_number
         self.text_encoder = text_encoder
+        self.checkpoint = checkpoint
 
         self.encoder = CellEncoder(
             channels, text_channels, rms_eps, relative_time, boolean_as_number
@@ -286,6 +293,7 @@ class RelationalTransformer(
         cells: CellData,
         masks: Masks | None = None,
         subset: Tensor | None = None,
+        check_inputs: bool = False,
     ) -> Tensor:
         r"""Embeds each cell in view of its context.
 
@@ -294,18 +302,28 @@ class RelationalTransformer(
             masks (dict, optional): For each attention its mask. Built by
                 :func:`~torch_geometric_rfm.nn.attention_masks` if not given.
                 (default: :obj:`None`)
-            subset (Tensor, optional): The cells :obj:`[M]` to return, all if
-                not given. (default: :obj:`None`)
+            subset (Tensor, optional): The cells :obj:`[M]` to return, none
+                twice, all if not given. The last attention and all after it
+                are computed for them alone. (default: :obj:`None`)
+            check_inputs (bool, optional): If set to :obj:`True`, raises if a
+                cell holds NaN or infinity, and names its table and column.
+                (default: :obj:`False`)
 
         Returns:
             Tensor: The embedded cells :obj:`[N, C]` or :obj:`[M, C]`.
         """
+        if check_inputs:
+            check_cells(cells)
         if masks is None:
             masks = attention_masks(cells, self.attentions)
         x = self.encoder(cells)
         last = len(self.blocks) - 1
         for i, block in enumerate(self.blocks):
-            x = block(x, masks, cells.get('batch'), subset if i == last else None)
+            args = (x, masks, cells.get('batch'), subset if i == last else None)
+            if self.checkpoint and torch.is_grad_enabled():
+                x = checkpoint(block, *args, use_reentrant=False)
+            else:
+                x = block(*args)
         return self.norm(x)
 
     def forward(
@@ -313,6 +331,7 @@ class RelationalTransformer(
         cells: CellData,
         masks: Masks | None = None,
         hidden_only: bool = False,
+        check_inputs: bool = False,
     ) -> Tensor:
         r"""Predicts the value of each cell.
 
@@ -324,11 +343,15 @@ class RelationalTransformer(
             hidden_only (bool, optional): If set to :obj:`True`, only hidden
                 cells are predicted and the others are zero, which is all that a
                 loss needs, and faster. (default: :obj:`False`)
+            check_inputs (bool, optional): See :meth:`encode`.
+                (default: :obj:`False`)
         """
         if not hidden_only:
-            return self.decoder(self.encode(cells, masks), cells)
+            h = self.encode(cells, masks, None, check_inputs)
+            return self.decoder(h, cells)
         index = cells.mask.nonzero().view(-1)
-        out = self.decoder(self.encode(cells, masks, index), cells, index)
+        h = self.encode(cells, masks, index, check_inputs)
+        out = self.decoder(h, cells, index)
         return out.new_zeros(cells.mask.numel()).index_copy(0, index, out)
 
     def __repr__(self) -> str:

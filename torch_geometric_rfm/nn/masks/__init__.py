@@ -1,0 +1,1 @@
+r"""Attention masks of cells, and their encodings."""
