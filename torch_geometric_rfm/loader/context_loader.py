@@ -178,7 +178,8 @@ class ContextLoader(DataLoader):
         r"""Samples the contexts of a list of inputs, each an index or an
         :obj:`(epoch, index)` pair.
 
-        In a worker it returns them packed, as :meth:`_receive` expects them.
+        In a worker it returns them packed, as :meth:`_receive` expects them; the
+        few strings as an array, since each tensor costs a message of its own.
         """
         epoch, index = split_epochs(inputs)
         cells, strings = self.context_sampler.sample_indices(
@@ -190,7 +191,7 @@ class ContextLoader(DataLoader):
         )
         in_worker = get_worker_info() is not None
         if in_worker and self.transform is None:
-            return PackedBatch(cells), strings
+            return PackedBatch(cells), strings.numpy()
         cells = self.context_sampler.attach(cells, strings)
         embedding = cells.text_embedding
         if self.transform is not None:
@@ -203,7 +204,7 @@ class ContextLoader(DataLoader):
         # What the receiver can look up itself need not travel.
         for key in known:
             del cells[key]
-        return PackedBatch(cells), strings
+        return PackedBatch(cells), strings.numpy()
 
     def _receive(self, batch: Any) -> Any:
         is_packed = isinstance(batch, (tuple, list)) and len(batch) == 2
@@ -212,7 +213,7 @@ class ContextLoader(DataLoader):
         cells, strings = batch[0].unpack(), batch[1]
         if strings is None:
             return cells
-        return self.context_sampler.attach(cells, strings)
+        return self.context_sampler.attach(cells, torch.from_numpy(strings))
 
     def _get_iterator(self) -> Any:
         return DataLoaderIterator(super()._get_iterator(), self._receive)

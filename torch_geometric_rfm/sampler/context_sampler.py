@@ -202,7 +202,9 @@ class ContextSampler:
 
     def attach(self, cells: CellData, strings: Tensor) -> CellData:
         r"""Adds to the indices of :meth:`sample_indices` what they point to."""
-        cells.text_embedding = self.store.text_embedding[strings]
+        # Not with torch, whose threads would wait for work at the cost of others.
+        embedding = self.store.text_embedding.numpy().take(strings.numpy(), axis=0)
+        cells.text_embedding = torch.from_numpy(embedding)
         for key, value in self.shared.items():
             cells[key] = value
         return cells
