@@ -31,7 +31,7 @@ from torch_geometric_rfm.sampler.kernels import new_frontier
 
 REL_F1 = Path(__file__).parents[1] / 'examples' / 'data' / 'rel-f1'
 OFFICIAL = Path(__file__).parent / 'official_sampler.py'
-NUM_CELLS, WIDTH, BATCH = 1024, 128, 64
+NUM_CELLS, WIDTH, BATCH = 1024, 128, 256
 
 
 class Ours:

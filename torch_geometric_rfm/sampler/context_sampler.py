@@ -298,32 +298,30 @@ class ContextSampler:
     ) -> None:
         if self._pool is None or self._pool_process != os.getpid():
             # The threads of a pool do not follow into a forked process.
-            self._pool = ThreadPoolExecutor(self.num_threads)
+            self._pool = ThreadPoolExecutor(self.num_threads - 1)
             self._pool_process = os.getpid()
-        num_chunks = min(self.num_threads, len(seeds))
+        # Some more chunks than threads, as neither contexts nor cores are alike.
+        num_chunks = min(2 * self.num_threads, len(seeds))
         bounds = np.linspace(0, len(seeds), num_chunks + 1).astype(int)
+        spans = list(zip(bounds[:-1], bounds[1:]))
         # The first chunk lies where the output starts; the others are appended.
-        chunks = [
-            self.layout.part(out, first, last)
-            for first, last in zip(bounds[:-1], bounds[1:])
-        ]
-        futures = [
-            self._pool.submit(
-                self._sample_chunk,
-                chunk,
-                *(x[first:last] for x in (seeds, until, times, keys)),
-            )
-            for chunk, first, last in zip(chunks, bounds[:-1], bounds[1:])
-        ]
-        for i, (chunk, future) in enumerate(zip(chunks, futures)):
+        chunks = [self.layout.part(out, first, last) for first, last in spans]
+        waiting = iter(zip(chunks, spans))
+
+        def work() -> None:
+            for chunk, (first, last) in waiting:
+                inputs = (x[first:last] for x in (seeds, until, times, keys))
+                self._sample_chunk(chunk, *inputs)
+
+        futures = [self._pool.submit(work) for _ in range(self.num_threads - 1)]
+        work()
+        for future in futures:
             future.result()
-            if i == 0:
-                out.size[:] = chunk.size
-                out.ptr[: bounds[1] + 1] = chunk.ptr
-                out.row_ptr[: bounds[1] + 1] = chunk.row_ptr
-            else:
-                in_place = out.size[0] == bounds[i] * self.num_cells
-                shift_chunk(out, chunk, in_place)
+        out.size[:] = chunks[0].size
+        out.ptr[: bounds[1] + 1] = chunks[0].ptr
+        out.row_ptr[: bounds[1] + 1] = chunks[0].row_ptr
+        for (first, _), chunk in zip(spans[1:], chunks[1:]):
+            shift_chunk(out, chunk, out.size[0] == first * self.num_cells)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, '_frontiers': [], '_scratch': [], '_pool': None}
