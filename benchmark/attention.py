@@ -59,7 +59,7 @@ def make_store(source):
     ).with_task(task)
 
 
-def draw(store, num_cells, total, width):
+def draw(store, num_cells, total, width, device='cpu'):
     r"""A batch of about :obj:`total` cells."""
     loader = ContextLoader(
         store,
@@ -68,15 +68,17 @@ def draw(store, num_cells, total, width):
         batch_size=max(1, total // num_cells),
         shuffle=True,
     )
-    return next(iter(loader))
+    return next(iter(loader)).to(device)
 
 
 class Operator:
-    def __init__(self, mask, num_cells, heads, head_channels):
+    def __init__(self, mask, num_cells, heads, head_channels, device='cpu'):
         self.mask = mask
+        dtype = torch.float32 if device == 'cpu' else torch.bfloat16
+        kind = {'device': device, 'dtype': dtype}
         shape = (num_cells, 3 * heads * head_channels)
-        self.qkv = torch.randn(shape, requires_grad=True)
-        self.weight = torch.randn(num_cells, heads, head_channels)
+        self.qkv = torch.randn(shape, requires_grad=True, **kind)
+        self.weight = torch.randn(num_cells, heads, head_channels, **kind)
         self.heads, self.scale = heads, head_channels**-0.5
 
     def forward(self):
@@ -90,9 +92,16 @@ class Operator:
 
 
 def timed(function, *args, **kwargs):
+    synchronize()
     start = time.perf_counter()
     function(*args, **kwargs)
+    synchronize()
     return time.perf_counter() - start
+
+
+def synchronize():
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def measure(cells, args):
@@ -102,7 +111,10 @@ def measure(cells, args):
     size = (num_cells, args.heads, args.channels // args.heads)
     dense = attention_masks(cells, NAMES, backend='dense')
     ways = {
-        name: (Operator(ours[name], *size), Operator(dense[name], *size))
+        name: (
+            Operator(ours[name], *size, args.device),
+            Operator(dense[name], *size, args.device),
+        )
         for name in NAMES
     }
     seconds = {p: {name: ([], []) for name in NAMES} for p in PASSES}
@@ -130,15 +142,14 @@ def building_share(cells, args):
     torch.manual_seed(0)
     model = RelationalTransformer(
         args.channels, args.layers, args.heads, 4 * args.channels, text_channels=16
-    )
+    ).to(args.device)
     building, step = [], []
     for repeat in range(max(2, args.repeats // 2) + 1):
         build = timed(attention_masks, cells, NAMES)
-        start = time.perf_counter()
-        model(cells).square().sum().backward()
+        spent = timed(lambda: model(cells).square().sum().backward())
         if repeat > 0:
             building.append(build)
-            step.append(time.perf_counter() - start)
+            step.append(spent)
     build = statistics.median(building)
     return {'seconds': build, 'share_of_step': build / statistics.median(step)}
 
@@ -211,7 +222,7 @@ def run(args, console):
         figures[name] = {}
         for n in args.sizes:
             with console.status(f'{name}, {n:,} cells'):
-                cells = draw(store, n, args.cells, args.width)
+                cells = draw(store, n, args.cells, args.width, args.device)
                 seconds, kinds = measure(cells, args)
                 num = cells.num_contexts
                 figures[name][n] = {
@@ -289,6 +300,7 @@ def main() -> None:
     parser.add_argument('--width', type=int, default=128, help='neighbors of a row')
     parser.add_argument('--channels', type=int, default=256)
     parser.add_argument('--heads', type=int, default=8)
+    parser.add_argument('--device', default='cpu', help='cuda is timed in bfloat16')
     parser.add_argument('--layers', type=int, default=2)
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--quick', action='store_true')
@@ -308,12 +320,13 @@ def main() -> None:
     out = summarise(figures, args.sizes)
     console.print('exponents of growth with backward:', out['exponent'])
     memory = {}
-    if args.plot:
+    if args.plot and args.device == 'cpu':
         for backend in ('blocked', 'dense'):
             memory[backend] = {
                 n: peak_memory(args.databases[0], n, backend, args) for n in args.sizes
             }
         out['peak_memory_mb'] = memory
+    if args.plot:
         plot(figures, memory, args.plot)
     if args.json:
         args.json.write_text(json.dumps(out, indent=2) + '\n')

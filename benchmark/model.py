@@ -35,7 +35,6 @@ from torch_geometric_rfm.nn import (
     DenseMask,
     RelationalTransformer,
     attention_masks,
-    full_mask,
 )
 from torch_geometric_rfm.nn.models.key_map import to_official
 from torch_geometric_rfm.testing import official_batch, save_official_input
@@ -79,7 +78,11 @@ def make_model(name, num_layers):
 def dense_masks(cells, names):
     masks = attention_masks(cells, names, backend='dense')
     if 'full' in masks and masks['full'].mask is None:
-        masks['full'] = DenseMask(full_mask(cells), None, masks['full'].shape)
+        num_contexts, size = masks['full'].shape
+        every = torch.ones(
+            num_contexts, size, size, dtype=torch.bool, device=cells.row.device
+        )
+        masks['full'] = DenseMask(every, None, (num_contexts, size))
     return masks
 
 
@@ -92,26 +95,35 @@ def ways_of(names, backend):
 
 
 def forward(model, cells, build):
-    with torch.no_grad():
+    with torch.no_grad(), autocast(cells):
         return model(cells, build(cells))
 
 
 def forward_backward(model, cells, build):
     loss_fn = MaskedCellLoss()
-    loss_fn(model(cells, build(cells)), cells).backward()
+    with autocast(cells):
+        loss = loss_fn(model(cells, build(cells)), cells)
+    loss.backward()
     model.zero_grad(set_to_none=True)
+
+
+def autocast(cells):
+    r"""bfloat16 on a GPU, full precision on a CPU."""
+    device = cells.row.device.type
+    return torch.autocast(device, torch.bfloat16, enabled=device != 'cpu')
 
 
 class Official:
     r"""The official module in a process of its own, ready for one more forward."""
 
     def __init__(self, python, model, name, cells, folder, eager):
-        self.batch = official_batch(cells, model.boolean_as_number)
+        host = cells.clone().cpu()
+        self.batch = official_batch(host, model.boolean_as_number)
         self.target = Path(folder) / 'out.safetensors'
         source = Path(folder) / 'in.safetensors'
         save_official_input(
             source,
-            to_official(model),
+            {key: value.cpu() for key, value in to_official(model).items()},
             self.batch,
             model=name,
             num_heads=model.heads,
@@ -119,6 +131,7 @@ class Official:
             loss_fn='huber',
         )
         command = [python, str(OFFICIAL), str(source), str(self.target), '--serve']
+        command += ['--device', cells.row.device.type]
         environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
         environment['OMP_NUM_THREADS'] = str(torch.get_num_threads())
         self.process = subprocess.Popen(
@@ -141,8 +154,8 @@ class Official:
         real = ~self.batch['is_padding']
         largest = 0.0
         for kind, key in enumerate(['number', boolean, 'datetime']):
-            gap = theirs[key].squeeze(-1)[real] - output
-            gap = gap[cells.cell_type == kind].abs()
+            gap = theirs[key].squeeze(-1)[real].float() - output.float().cpu()
+            gap = gap[cells.cell_type.cpu() == kind].abs()
             largest = max([largest, *gap.tolist()])
         return largest
 
@@ -151,9 +164,24 @@ class Official:
         self.process.wait()
 
 
+def device_name(device):
+    return torch.cuda.get_device_name() if device == 'cuda' else 'cpu'
+
+
+def matmul_peak(device):
+    r"""Floating point operations per second of the fastest large matmul."""
+    size, dtype = (8192, torch.bfloat16) if device == 'cuda' else (1024, torch.float32)
+    a = torch.randn(size, size, dtype=dtype, device=device)
+    best = min(clocked(torch.mm, a, a) for _ in range(10))
+    return 2 * size**3 / best
+
+
 def clocked(step, *args):
+    synchronize = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: 0)
+    synchronize()
     start = time.perf_counter()
     step(*args)
+    synchronize()
     return time.perf_counter() - start
 
 
@@ -208,6 +236,7 @@ def main() -> None:
     parser.add_argument('--cells', type=int, nargs='+')
     parser.add_argument('--model', choices=['rt_v1', 'rt_j'], default='rt_v1')
     parser.add_argument('--batch-size', type=int, default=2)
+    parser.add_argument('--device', default='cpu')
     parser.add_argument('--repeats', type=int, default=5)
     default = inspect.signature(attention_masks).parameters['backend'].default
     parser.add_argument('--backend', default=default, help='of our masks')
@@ -221,7 +250,7 @@ def main() -> None:
     if args.quick:
         sizes, num_layers, args.repeats = args.cells or [64, 128], 2, 1
     console = Console()
-    model, store = make_model(args.model, num_layers), real_store()
+    model, store = make_model(args.model, num_layers).to(args.device), real_store()
     boolean = 'number' if model.boolean_as_number else 'boolean'
     seconds, differences, cell_counts = {}, {}, {}
     for size in sizes:
@@ -229,7 +258,7 @@ def main() -> None:
             console.status(f'{size:,} cells'),
             tempfile.TemporaryDirectory() as folder,
         ):
-            cells = real_contexts(store, size, args.batch_size)
+            cells = real_contexts(store, size, args.batch_size).to(args.device)
             cell_counts[str(size)] = cells.num_nodes / cells.num_contexts
             ways = ways_of(model.attentions, args.backend)
             official = None
@@ -246,7 +275,17 @@ def main() -> None:
     figures = {
         'model': args.model,
         'backend': args.backend,
+        'device': device_name(args.device),
         'threads': torch.get_num_threads(),
+        'training_contexts_per_second': {
+            str(size): {
+                way: args.batch_size / spent
+                for way, spent in by_step['forward_backward'].items()
+            }
+            for size, by_step in seconds.items()
+        },
+        'block_parameters': sum(p.numel() for p in model.blocks.parameters()),
+        'peak': matmul_peak(args.device),
         'cells_a_context': cell_counts,
         'seconds': {str(size): by_step for size, by_step in seconds.items()},
         'model_over_dense': {s: ratios(seconds, s, 'strongest dense') for s in both},
