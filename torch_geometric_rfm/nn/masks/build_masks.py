@@ -10,10 +10,13 @@ from torch_geometric_rfm.nn.masks.join import join
 
 BACKENDS = ('auto', 'dense', 'blocked', 'flex', 'edge_index')
 
-# Measured on a CPU: contexts up to this size, batches of up to so many pairs, and
-# blocks that compute more than this share of all pairs are faster dense.
+# Measured on a CPU: contexts up to this size and batches of up to so many pairs are
+# faster dense.
 _DENSE_CELLS = 64
 _DENSE_PAIRS = 40_000
+
+# Not measured: blocks that compute more than this share of all pairs gain too little
+# to pay for their gathers.
 _DENSE_SHARE = 0.5
 
 # Not measured: contexts up to this size fill a few blocks of FlexAttention.
