@@ -11,7 +11,6 @@ each with a task after a colon, and a horizon after another where the task needs
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -173,12 +172,20 @@ def peak_memory(source, num_cells, backend, args):
 def print_memory(args):
     cells = draw(make_store(args.databases[0]), args.sizes[0], args.cells, args.width)
     size = (cells.num_nodes, args.heads, args.channels // args.heads)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux forgets the largest resident size when asked to.
+    Path('/proc/self/clear_refs').write_text('5')
+    before = largest_resident()
     masks = attention_masks(cells, MASKED, backend=args.memory)
     for mask in masks.values():
         Operator(mask, *size).forward_backward()
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print((after - before) / 1024)
+    print((largest_resident() - before) / 1024)
+
+
+def largest_resident():
+    r"""Kilobytes of memory this process had at most."""
+    lines = Path('/proc/self/status').read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith('VmHWM'))
+    return int(line.split()[1])
 
 
 def plot(figures, memory, path):
