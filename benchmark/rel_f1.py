@@ -43,7 +43,8 @@ def run_seed(
 ) -> list[dict]:
     run = folder / f'{tasks[0]}-{seed}'
     others = [part for task in tasks[1:] for part in ('--with', task)]
-    options = ['--from-scratch', '--minutes', minutes, '--seed', seed, *extra]
+    options = ['--from-scratch', '--minutes', minutes, '--seed', seed]
+    options += ['--own-labels', 0.15, *extra]
     log = folder / f'{tasks[0]}-{seed}.json'
     pyg_rfm('finetune', db, tasks[0], '--out', run, *others, *options, '--json', log)
     trained = json.loads(log.read_text())

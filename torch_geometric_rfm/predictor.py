@@ -19,6 +19,7 @@ from torch_geometric_rfm.data import (
     to_hetero,
 )
 from torch_geometric_rfm.nn import RelationalTransformer
+from torch_geometric_rfm.sampler.context_policy import DEFAULT_OWN_LABELS
 from torch_geometric_rfm.train.checkpoint import (
     load_checkpoint,
     prepare_folder,
@@ -34,7 +35,7 @@ SAMPLING = {
     'num_cells': 128,
     'num_neighbors': 8,
     'temporal_strategy': 'last',
-    'own_labels': 0.15,
+    'own_labels': DEFAULT_OWN_LABELS,
     'recent_labels': 0.0,
     'random_labels': 0.0,
     'strict': False,

@@ -105,7 +105,7 @@ def finetune(
     ] = None,
     own_labels: Annotated[
         float | None,
-        typer.Option(help='share of the cells for past labels of the entity (0.15)'),
+        typer.Option(help='share of the cells for past labels of the entity (0.3)'),
     ] = None,
     text_encoder: Encoder = None,
     horizon: Horizon = None,

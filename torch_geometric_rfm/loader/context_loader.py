@@ -18,6 +18,7 @@ from torch_geometric_rfm.loader.epoch_sampler import (
 )
 from torch_geometric_rfm.loader.packing import PackedBatch
 from torch_geometric_rfm.sampler.context_policy import (
+    DEFAULT_OWN_LABELS,
     LocalNeighborhood,
     OwnLabels,
     RandomLabels,
@@ -54,7 +55,7 @@ class ContextLoader(DataLoader):
             for labels, see :class:`~torch_geometric_rfm.sampler.OwnLabels`,
             :class:`~torch_geometric_rfm.sampler.RecentLabels` and
             :class:`~torch_geometric_rfm.sampler.RandomLabels`.
-            (default: :obj:`0.15`, :obj:`0.0`, :obj:`0.0`)
+            (default: :obj:`0.3`, :obj:`0.0`, :obj:`0.0`)
         strict, num_threads: See
             :class:`~torch_geometric_rfm.sampler.ContextSampler`.
         transform (Callable, optional): Applied to every batch, in the worker.
@@ -89,7 +90,7 @@ class ContextLoader(DataLoader):
         protocol: str = 'rolling',
         num_cells: int = 256,
         temporal_strategy: str = 'last',
-        own_labels: float = 0.15,
+        own_labels: float = DEFAULT_OWN_LABELS,
         recent_labels: float = 0.0,
         random_labels: float = 0.0,
         strict: bool = False,

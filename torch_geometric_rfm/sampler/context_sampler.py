@@ -14,6 +14,7 @@ from torch_geometric_rfm.data.raw_table import MISSING_TIME
 from torch_geometric_rfm.data.store_arrays import NEVER
 from torch_geometric_rfm.data.task_store import TaskStore, empty_task_arrays
 from torch_geometric_rfm.sampler.context_policy import (
+    DEFAULT_OWN_LABELS,
     ContextPolicy,
     LabelPolicy,
     LocalNeighborhood,
@@ -44,7 +45,7 @@ class ContextSampler:
         policies (sequence): What fills a context: one
             :class:`~torch_geometric_rfm.sampler.LocalNeighborhood`, and shares
             for labels in order of precedence.
-            (default: :obj:`(LocalNeighborhood(), OwnLabels(0.15))`)
+            (default: :obj:`(LocalNeighborhood(), OwnLabels(0.3))`)
         num_cells (int): Cells of a context at most. (default: :obj:`256`)
         strict (bool): Leave out rows of exactly the time
             :obj:`visible_until`. (default: :obj:`False`)
@@ -86,7 +87,7 @@ class ContextSampler:
         if num_threads < 1:
             raise ValueError(f'num_threads must be positive (got {num_threads})')
         if policies is None:
-            policies = (LocalNeighborhood(), OwnLabels(0.15))
+            policies = (LocalNeighborhood(), OwnLabels(DEFAULT_OWN_LABELS))
         self.policies = tuple(policies)
         self.num_cells = num_cells
         self.seed = seed
