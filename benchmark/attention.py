@@ -212,10 +212,13 @@ def plot(figures, memory, path):
             axes[0].loglog(sizes, seconds, style, label=f'{source}{label}')
     axes[0].set(ylabel='ms a context, forward and backward', title='Time')
     for way, by_size in memory.items():
-        axes[1].loglog(list(by_size), list(by_size.values()), 'o-', label=way)
+        axes[1].semilogx(list(by_size), list(by_size.values()), 'o-', label=way)
         axes[1].set(ylabel='MB', title='Peak memory')
     for ax in axes:
         ax.set_xlabel('cells of a context')
+        ticks = next(iter(figures.values()))
+        ax.set_xticks(list(ticks), [f'{n:,}' for n in ticks])
+        ax.minorticks_off()
         ax.grid(alpha=0.3, which='both')
         ax.legend(frameon=False)
     figure.savefig(path, dpi=150)
