@@ -89,6 +89,11 @@ class CellData(Data):
         return self.value.new_zeros(self.value.numel(), dtype=torch.long)
 
     @property
+    def phrases(self) -> list[str]:
+        r"""Names of the columns :obj:`[C]`, in whatever way contexts were joined."""
+        return _flat(self.column_names)
+
+    @property
     def row_context(self) -> Tensor:
         r"""Context of each row :obj:`[R]`."""
         rows = torch.arange(self.num_rows, device=self.seed_row.device)
@@ -101,6 +106,13 @@ class CellData(Data):
         """
         shown = self.get('shown_mask')
         return self.mask if shown is None else self.mask | shown
+
+
+def _flat(names: list[Any]) -> list[str]:
+    # Batches of single contexts keep one list each.
+    if names and isinstance(names[0], list):
+        return [name for part in names for name in _flat(part)]
+    return names
 
 
 def concatenate(batches: list[CellData]) -> CellData:
