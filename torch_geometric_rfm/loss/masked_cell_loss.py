@@ -143,7 +143,8 @@ class MaskedCellLoss(torch.nn.Module):
         order = torch.cat(places).argsort()
         loss, weighted = (torch.cat(x)[order] for x in zip(*parts))
         loss = loss.detach()
-        self._last_cells = loss, cells.column[index], cells.phrases
+        names = cells.phrases if 'column_names' in cells else []
+        self._last_cells = loss, cells.column[index], names
         if self.reduction == 'cell':
             return weighted.mean()
         share = count[batch].to(loss.dtype).reciprocal()
@@ -153,7 +154,7 @@ class MaskedCellLoss(torch.nn.Module):
         r"""The mean loss of each column that counted in the last call, before the
         factor of its type, by the column's phrase.
         """
-        if self._last_cells is None:
+        if self._last_cells is None or not self._last_cells[2]:
             return {}
         loss, column, names = self._last_cells
         phrases = sorted({names[i] for i in column.unique().tolist()})

@@ -70,10 +70,8 @@ def _strategy(strategy: Any) -> MaskStrategy:
     if isinstance(strategy, MaskStrategy):
         return strategy
     if strategy not in STRATEGIES:
-        raise ValueError(
-            f"'strategy' must be one of {', '.join(map(repr, sorted(STRATEGIES)))} (got "
-            f'{strategy!r})'
-        )
+        known = ', '.join(map(repr, sorted(STRATEGIES)))
+        raise ValueError(f"'strategy' must be one of {known} (got {strategy!r})")
     return STRATEGIES[strategy]()
 
 
