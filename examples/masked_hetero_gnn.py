@@ -34,7 +34,6 @@ def number_graph(db):
             x = x - x.nansum(0) / known.sum(0)
             std = (x**2).nansum(0).div(known.sum(0)).sqrt()
             data[name].x = (x / std.clamp(min=1e-9)).float()
-            data[name].feature_names = tf.col_names_dict[stype.numerical]
     for edge_type in source.edge_types:
         data[edge_type].edge_index = source[edge_type].edge_index
     return data
@@ -61,7 +60,6 @@ class Filler(torch.nn.Module):
         for i, name in enumerate(data.node_types):
             h[name] = self.empty.weight[i].expand(data[name].num_nodes, -1)
             if name in self.widths:
-                # A hidden number and a missing one are both zero, and said to be.
                 shown = ~data[name].mask & ~data[name].x.isnan()
                 x = torch.cat([data[name].x.nan_to_num(), shown.float()], dim=1)
                 h[name] = h[name] + self.inputs[name](x)

@@ -1,5 +1,4 @@
-r"""What each strategy of MaskCells hides of the same contexts, and what a small model
-makes of it: pretrained from scratch with each, for a few steps.
+r"""What each strategy of MaskCells hides, and a model pretrained with it a few steps.
 
     python examples/masking_strategies.py --limit 20
 
@@ -49,7 +48,6 @@ def load_store(db, name):
 
 
 def pretrain(store, transform, args):
-    r"""Trains for some steps; returns what was hidden, by table, and the loss."""
     loader = ContextLoader(
         store,
         num_cells=args.num_cells,
@@ -72,24 +70,20 @@ def pretrain(store, transform, args):
         asked[cells.ptr[:-1]] = False  # The labels, which are always hidden.
         chosen.update(table[asked].tolist())
         present.update(table.tolist())
-        moved = cells.get('fkey_target_index', cells.fkey_index[:, :0]).size(1)
+        moved = cells.get('fkey_target_type', table[:0]).numel()
         chosen['links'] += moved
-        present['links'] += cells.fkey_index.size(1) + moved
-    return (
-        {key: chosen[key] / present[key] for key in present},
-        float(loss.detach()),
-        loss_fn,
-    )
+        present['links'] += cells.fkey_type.numel() + moved
+    shares = {key: chosen[key] / present[key] for key in present}
+    return shares, float(loss.detach()), loss_fn
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('--db', default=REL_F1)
-    parser.add_argument('--task', default='driver-dnf')
     parser.add_argument('--limit', type=int, default=20, help='steps')
     parser.add_argument('--num_cells', type=int, default=128)
     args = parser.parse_args()
-    store = load_store(args.db, args.task)
+    store = load_store(args.db, 'driver-dnf')
     for transform in TRANSFORMS:
         shares, loss, loss_fn = pretrain(store, transform, args)
         print(f'{transform}: last loss {loss:.3f}')
