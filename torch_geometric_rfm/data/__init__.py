@@ -3,6 +3,7 @@ r"""From databases and graphs to stores of typed cells."""
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.column_sample import ColumnSample
 from torch_geometric_rfm.data.database import load_database, load_dataset, load_task
 from torch_geometric_rfm.data.task import Task
 from torch_geometric_rfm.data.task_store import TaskStore
@@ -20,6 +21,7 @@ __all__ = [
     'CellData',
     'CellStore',
     'CellType',
+    'ColumnSample',
     'HashingTextEncoder',
     'SentenceTransformerEncoder',
     'Task',

@@ -15,7 +15,9 @@ class CellData(Data):
     A cell is a present value of a feature column. :math:`N` cells lie in
     :math:`R` rows of :math:`B` contexts; cells of a row are consecutive, the
     first row of a context is its seed row. Strings and column phrases travel
-    as indices into :obj:`text_embedding` and :obj:`column_embedding`.
+    as indices into :obj:`text_embedding` and :obj:`column_embedding`. The last four
+    attributes come with :class:`~torch_geometric_rfm.transforms.MaskCells`, where
+    its arguments call for them.
 
     Attributes:
         value (Tensor): :obj:`[N]` normalised numbers, booleans and datetimes,
@@ -33,12 +35,20 @@ class CellData(Data):
         row_index (Tensor): :obj:`[R]` position of the row in its table.
         fkey_index (Tensor): :obj:`[2, E]` links from rows to parent rows.
         fkey_type (Tensor): :obj:`[E]` index into :obj:`fkey_names`.
-        seed_row, seed_time, visible_until, input_id (Tensor): :obj:`[B]`.
+        seed_row, seed_time, visible_until, input_id, epoch (Tensor): :obj:`[B]`.
         mask (Tensor): :obj:`[N]`, :obj:`True` where the value is hidden.
-        target (Tensor): :obj:`[N]` the truth of hidden cells (normalised, or
-            0 and 1 for booleans), NaN where unknown or not hidden.
+        target (Tensor): :obj:`[N]` the truth of cells to predict (normalised, 0
+            and 1 for booleans, 0 for strings), NaN where unknown and elsewhere.
         batch, ptr (Tensor): :obj:`[N]`, :obj:`[B + 1]` context of each cell,
             in batches of a loader.
+        target_text_index (Tensor): :obj:`[N]` the string, in
+            :obj:`text_embedding`, of strings to predict; without meaning where
+            :obj:`target` is NaN and for cells that are no strings.
+        shown_mask (Tensor): :obj:`[N]`, :obj:`True` for cells to predict that
+            show a value all the same, a random one or their own.
+        fkey_target_index (Tensor): :obj:`[2, M]` links that were taken out of
+            :obj:`fkey_index`, to be predicted.
+        fkey_target_type (Tensor): :obj:`[M]` index into :obj:`fkey_names`.
 
     Example:
         >>> from torch_geometric_rfm.testing import random_cells
@@ -48,9 +58,9 @@ class CellData(Data):
     """
 
     def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
-        if key in ('row', 'seed_row', 'fkey_index'):
+        if key in ('row', 'seed_row', 'fkey_index', 'fkey_target_index'):
             return self.num_rows
-        if key == 'text_index':
+        if key in ('text_index', 'target_text_index'):
             return self.text_embedding.size(0)
         if key == 'column':
             return self.column_embedding.size(0)
@@ -59,7 +69,7 @@ class CellData(Data):
         return 0
 
     def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
-        return 1 if key == 'fkey_index' else 0
+        return 1 if key in ('fkey_index', 'fkey_target_index') else 0
 
     @property
     def num_rows(self) -> int:
@@ -77,6 +87,32 @@ class CellData(Data):
         if self.get('batch') is not None:
             return self.batch
         return self.value.new_zeros(self.value.numel(), dtype=torch.long)
+
+    @property
+    def phrases(self) -> list[str]:
+        r"""Names of the columns :obj:`[C]`, in whatever way contexts were joined."""
+        return _flat(self.column_names)
+
+    @property
+    def row_context(self) -> Tensor:
+        r"""Context of each row :obj:`[R]`."""
+        rows = torch.arange(self.num_rows, device=self.seed_row.device)
+        return torch.searchsorted(self.seed_row, rows, right=True) - 1
+
+    @property
+    def predict_mask(self) -> Tensor:
+        r"""Cells :obj:`[N]` that are to be predicted: hidden ones, and those that
+        :class:`~torch_geometric_rfm.transforms.MaskCells` chose and left with a value.
+        """
+        shown = self.get('shown_mask')
+        return self.mask if shown is None else self.mask | shown
+
+
+def _flat(names: list[Any]) -> list[str]:
+    # Batches of single contexts keep one list each.
+    if names and isinstance(names[0], list):
+        return [name for part in names for name in _flat(part)]
+    return names
 
 
 def concatenate(batches: list[CellData]) -> CellData:

@@ -9,6 +9,7 @@ from torch_geometric.loader.base import DataLoaderIterator
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_store import CellStore
+from torch_geometric_rfm.data.column_sample import ColumnSample
 from torch_geometric_rfm.data.raw_table import MISSING_TIME
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.loader.epoch_sampler import (
@@ -58,7 +59,9 @@ class ContextLoader(DataLoader):
             (default: :obj:`0.3`, :obj:`0.0`, :obj:`0.0`)
         strict, num_threads: See
             :class:`~torch_geometric_rfm.sampler.ContextSampler`.
-        transform (Callable, optional): Applied to every batch, in the worker.
+        transform (Callable, optional): Applied to every batch, in the worker. It
+            finds there a :class:`~torch_geometric_rfm.data.ColumnSample` as
+            :obj:`column_sample`, which is taken off afterwards.
             (default: :obj:`None`)
         batch_size (int): Contexts of a batch. (default: :obj:`32`)
         shuffle (bool): Whether to reorder the inputs every epoch.
@@ -123,6 +126,7 @@ class ContextLoader(DataLoader):
             store, policies, num_cells, strict, seed, num_threads
         )
         self.transform = transform
+        self.column_sample = ColumnSample(store, seed=seed)
         if isinstance(store, TaskStore):
             if input_time is not None:
                 raise ValueError(
@@ -192,29 +196,31 @@ class ContextLoader(DataLoader):
         )
         in_worker = get_worker_info() is not None
         if in_worker and self.transform is None:
-            return PackedBatch(cells), strings.numpy()
+            return PackedBatch(cells), strings.numpy(), None
         cells = self.context_sampler.attach(cells, strings)
         embedding = cells.text_embedding
         if self.transform is not None:
+            cells.column_sample = self.column_sample
             cells = self.transform(cells)
-        if not in_worker or not isinstance(cells, CellData):
+        if not isinstance(cells, CellData):
             return cells
-        known = {'text_embedding': embedding, **self.context_sampler.shared}
-        if any(cells.get(key) is not value for key, value in known.items()):
-            return PackedBatch(cells), None
+        if cells.get('column_sample') is self.column_sample:
+            del cells.column_sample
+        if not in_worker:
+            return cells
         # What the receiver can look up itself need not travel.
-        for key in known:
+        known = {'text_embedding': embedding, **self.context_sampler.shared}
+        same = [key for key, value in known.items() if cells.get(key) is value]
+        for key in same:
             del cells[key]
-        return PackedBatch(cells), strings.numpy()
+        return PackedBatch(cells), strings.numpy(), same
 
     def _receive(self, batch: Any) -> Any:
-        is_packed = isinstance(batch, (tuple, list)) and len(batch) == 2
+        is_packed = isinstance(batch, (tuple, list)) and len(batch) == 3
         if not is_packed or not isinstance(batch[0], PackedBatch):
             return batch
-        cells, strings = batch[0].unpack(), batch[1]
-        if strings is None:
-            return cells
-        return self.context_sampler.attach(cells, torch.from_numpy(strings))
+        cells, strings, same = batch[0].unpack(), batch[1], batch[2]
+        return self.context_sampler.attach(cells, torch.from_numpy(strings), same)
 
     def _get_iterator(self) -> Any:
         return DataLoaderIterator(super()._get_iterator(), self._receive)

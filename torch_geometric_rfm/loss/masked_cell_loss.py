@@ -1,3 +1,6 @@
+from collections.abc import Callable, Mapping
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -5,14 +8,17 @@ from torch import Tensor
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_type import CellType
 
+_SCALARS = (CellType.NUMBER, CellType.BOOLEAN, CellType.DATETIME)
+CellLoss = Callable[[Tensor, Tensor], Tensor]
+r"""A loss of :math:`n` outputs and truths, for each of them."""
+
 
 class MaskedCellLoss(torch.nn.Module):
-    r"""The loss of predicted values at hidden cells whose truth is known.
+    r"""The loss of predicted values at the cells to predict whose truth is known.
 
     The Huber loss for numbers and datetimes, binary cross entropy with logits
-    for booleans. Strings do not count. Where no cell counts the loss is zero.
-    The mean loss of each cell type of the last call stands in
-    :obj:`last_figures`, without gradient.
+    for booleans. Strings do not count. A context in which no cell counts is
+    skipped; where all are, the loss is zero.
 
     Args:
         huber_delta (float, optional): The error beyond which the Huber loss is
@@ -20,21 +26,44 @@ class MaskedCellLoss(torch.nn.Module):
         reduction (str, optional): With :obj:`'cell'`, the mean over the cells.
             With :obj:`'context'`, the mean over the cells of each context, then
             over the contexts that have any. (default: :obj:`'cell'`)
+        losses (dict, optional): For a cell type, as :obj:`'number'`, another loss:
+            :obj:`'huber'`, :obj:`'l1'`, :obj:`'mse'`, :obj:`'bce'`, or a function
+            of :math:`n` outputs and truths that returns :math:`n` losses.
+            (default: :obj:`None`)
+        weights (dict, optional): For a cell type a factor of its losses, otherwise
+            1. With 0 its cells do not count. (default: :obj:`None`)
+
+    Attributes:
+        last_figures (dict): Of the last call, the mean loss of each cell type that
+            counted, before the factor and without gradient.
+        last_skipped (int): Of the last call, the contexts that were skipped.
 
     Shapes:
         - **input:** values :math:`(N)`, contexts of :math:`N` cells
         - **output:** a scalar
 
+    Raises:
+        ValueError: If an argument is out of range, or a cell type or loss unknown.
+
     Example:
         >>> from torch_geometric_rfm.testing import random_cells
         >>> cells = random_cells(num_contexts=2)
-        >>> bool(MaskedCellLoss()(torch.zeros(cells.num_nodes), cells) > 0)
+        >>> loss_fn = MaskedCellLoss(losses={'number': 'l1'})
+        >>> bool(loss_fn(torch.zeros(cells.num_nodes), cells) > 0)
         True
+        >>> loss_fn.column_figures()
+        {'column_0 of table_0': ...}
     """
 
-    def __init__(self, huber_delta: float = 1.0, reduction: str = 'cell') -> None:
+    def __init__(
+        self,
+        huber_delta: float = 1.0,
+        reduction: str = 'cell',
+        losses: Mapping[str, str | CellLoss] | None = None,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
         super().__init__()
-        if huber_delta <= 0.0:
+        if not huber_delta > 0.0:
             raise ValueError(f"'huber_delta' must be positive (got {huber_delta})")
         if reduction not in ('cell', 'context'):
             raise ValueError(
@@ -42,7 +71,39 @@ class MaskedCellLoss(torch.nn.Module):
             )
         self.huber_delta = huber_delta
         self.reduction = reduction
+        named: dict[str, CellLoss] = {
+            'huber': partial(F.huber_loss, reduction='none', delta=huber_delta),
+            'l1': partial(F.l1_loss, reduction='none'),
+            'mse': partial(F.mse_loss, reduction='none'),
+            'bce': partial(F.binary_cross_entropy_with_logits, reduction='none'),
+        }
+        self.losses = {
+            kind: named['bce' if kind == CellType.BOOLEAN else 'huber']
+            for kind in _SCALARS
+        }
+        for name, loss in (losses or {}).items():
+            if not callable(loss) and loss not in named:
+                raise ValueError(
+                    f"'losses' must be functions or of {', '.join(map(repr, named))} "
+                    f'(got {loss!r} for {name!r})'
+                )
+            self.losses[_scalar('losses', name)] = (
+                loss if callable(loss) else named[loss]
+            )
+        self.weights = dict.fromkeys(_SCALARS, 1.0)
+        for name, weight in (weights or {}).items():
+            if not 0.0 <= weight < float('inf'):
+                raise ValueError(
+                    f"'weights' must be at least 0 (got {weight} for {name!r})"
+                )
+            self.weights[_scalar('weights', name)] = float(weight)
+        if not any(self.weights.values()):
+            raise ValueError(
+                f"one of the 'weights' must be above 0 (got {dict(weights or {})})"
+            )
         self.last_figures: dict[str, Tensor] = {}
+        self.last_skipped = 0
+        self._last_cells: tuple[Tensor, Tensor, list[str]] | None = None
 
     def forward(self, output: Tensor, cells: CellData) -> Tensor:
         r"""Computes the loss.
@@ -56,32 +117,66 @@ class MaskedCellLoss(torch.nn.Module):
                 f"'output' must hold one value for each of the {cells.num_nodes} "
                 f'cells (got shape {list(output.shape)})'
             )
-        known = cells.mask & ~cells.target.isnan()
-        known = known & (cells.cell_type <= CellType.DATETIME)
-        index = known.nonzero().view(-1)
+        known = cells.predict_mask & ~cells.target.isnan()
+        counted = [int(kind) for kind, weight in self.weights.items() if weight > 0]
+        types = torch.tensor(counted, device=known.device)
+        index = (known & torch.isin(cells.cell_type, types)).nonzero().view(-1)
+        batch = cells.batch_or_zeros[index]
+        count = torch.bincount(batch, minlength=cells.num_contexts)
         self.last_figures = {}
+        self.last_skipped = int((count == 0).sum())
+        self._last_cells = None
         if index.numel() == 0:
             return 0.0 * output.sum()
 
-        pred, kind = output[index], cells.cell_type[index]
+        pred, kinds = output[index], cells.cell_type[index]
         target = cells.target[index].to(pred.dtype)
-        loss = torch.where(
-            kind == CellType.BOOLEAN,
-            F.binary_cross_entropy_with_logits(pred, target, reduction='none'),
-            F.huber_loss(pred, target, reduction='none', delta=self.huber_delta),
-        )
-        for value in kind.unique().tolist():
-            figure = loss.detach()[kind == value].mean()
-            self.last_figures[CellType(value).name.lower()] = figure
+        places, parts = [], []
+        for value in kinds.unique().tolist():
+            kind = CellType(value)
+            at = (kinds == kind).nonzero().view(-1)
+            part = self.losses[kind](pred[at], target[at])
+            self.last_figures[kind.name.lower()] = part.detach().mean()
+            places.append(at)
+            parts.append((part, part * self.weights[kind]))
+        # In the order of the cells again; under autocast losses differ in precision.
+        order = torch.cat(places).argsort()
+        loss, weighted = (torch.cat(x)[order] for x in zip(*parts))
+        loss = loss.detach()
+        names = cells.phrases if 'column_names' in cells else []
+        self._last_cells = loss, cells.column[index], names
         if self.reduction == 'cell':
-            return loss.mean()
-        batch = cells.batch_or_zeros[index]
-        count = torch.bincount(batch, minlength=cells.num_contexts)
-        weight = count[batch].to(loss.dtype).reciprocal()
-        return (loss * weight).sum() / (count > 0).sum()
+            return weighted.mean()
+        share = count[batch].to(loss.dtype).reciprocal()
+        return (weighted * share).sum() / (count > 0).sum()
+
+    def column_figures(self) -> dict[str, float]:
+        r"""The mean loss of each column that counted in the last call, before the
+        factor of its type, by the column's phrase.
+        """
+        if self._last_cells is None or not self._last_cells[2]:
+            return {}
+        loss, column, names = self._last_cells
+        phrases = sorted({names[i] for i in column.unique().tolist()})
+        place = {phrase: i for i, phrase in enumerate(phrases)}
+        number = torch.tensor([place.get(name, -1) for name in names])
+        group = number.to(column.device)[column]
+        total = loss.new_zeros(len(phrases)).index_add_(0, group, loss)
+        mean = total / torch.bincount(group, minlength=len(phrases))
+        return dict(zip(phrases, mean.tolist()))
 
     def __repr__(self) -> str:
         return (
             f'{self.__class__.__name__}(huber_delta={self.huber_delta}, '
             f"reduction='{self.reduction}')"
         )
+
+
+def _scalar(argument: str, name: str) -> CellType:
+    kind = CellType.from_name(name)
+    if kind not in _SCALARS:
+        raise ValueError(
+            f"'{argument}' must be of number, boolean or datetime, which have one "
+            f"output a cell (got '{name}')"
+        )
+    return kind

@@ -13,13 +13,13 @@ def row_age(cells: CellData) -> Tensor:
     r"""The time of each row relative to the seed time :obj:`[R]`, as the signed
     logarithm of days.
 
-    It is zero for undated rows, and for rows with a hidden datetime, which it
+    It is zero for undated rows, and for rows with a datetime to predict, which it
     would give away.
     """
     context = cells.row.new_zeros(cells.num_rows)
     context[cells.row] = cells.batch_or_zeros
     days = (cells.row_time - cells.seed_time[context]).double() / 86_400
-    hidden = cells.row[cells.mask & (cells.cell_type == CellType.DATETIME)]
+    hidden = cells.row[cells.predict_mask & (cells.cell_type == CellType.DATETIME)]
     known = cells.row_time != UNDATED
     known[hidden] = False
     age = days.sign() * days.abs().log1p()

@@ -201,13 +201,19 @@ class ContextSampler:
         )
         return self.attach(cells, strings)
 
-    def attach(self, cells: CellData, strings: Tensor) -> CellData:
-        r"""Adds to the indices of :meth:`sample_indices` what they point to."""
-        # Not with torch, whose threads would wait for work at the cost of others.
-        embedding = self.store.text_embedding.numpy().take(strings.numpy(), axis=0)
-        cells.text_embedding = torch.from_numpy(embedding)
+    def attach(
+        self, cells: CellData, strings: Tensor, keys: Sequence[str] | None = None
+    ) -> CellData:
+        r"""Adds to the indices of :meth:`sample_indices` what they point to, or of
+        it only the attributes :obj:`keys`.
+        """
+        if keys is None or 'text_embedding' in keys:
+            # Not with torch, whose threads would wait for work at the cost of others.
+            table = self.store.text_embedding.numpy()
+            cells.text_embedding = torch.from_numpy(table.take(strings.numpy(), axis=0))
         for key, value in self.shared.items():
-            cells[key] = value
+            if keys is None or key in keys:
+                cells[key] = value
         return cells
 
     def sample_indices(
@@ -241,6 +247,7 @@ class ContextSampler:
         cells.seed_time = torch.from_numpy(times)
         cells.visible_until = torch.from_numpy(until)
         cells.input_id = torch.from_numpy(np.array(input_id, dtype=np.int64))
+        cells.epoch = torch.from_numpy(keys[:, 1].copy())
         if self.task_store is not None:
             # These are views; torch would start threads of its own for them.
             cells.mask.numpy()[out.ptr[:-1]] = True

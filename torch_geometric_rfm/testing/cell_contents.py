@@ -34,7 +34,7 @@ def wrong_cells(
             yield from _wrong_column(view, cells, table_name, short, encoder)
     hidden = view.mask & ((view.value != 0) | (view.relative_time != 0))
     yield from view.report('value of a hidden cell', hidden, view.row)
-    given = ~view.mask & ~np.isnan(view.target)
+    given = ~view.mask & ~view.shown & ~np.isnan(view.target)
     yield from view.report('target of a visible cell', given, view.row)
 
 
@@ -43,7 +43,7 @@ def _wrong_label_cells(
 ) -> Iterator[str]:
     assert view.task is not None
     index = view.index[view.row[cells]]
-    rows, seen = view.row[cells], ~view.mask[cells]
+    rows, seen = view.row[cells], ~(view.mask | view.shown)[cells]
     if name == f'{view.task.target_col} of {view.task.name}':
         expected = _score(view.label[index], *view.label_scale)
         wrong = _differ(view.value[cells], expected) & seen
@@ -70,7 +70,7 @@ def _wrong_column(
         return
     rows = view.row[cells]
     index = view.index[rows]
-    seen = ~view.mask[cells]
+    seen = ~(view.mask | view.shown)[cells]
     hidden = view.task is not None and (table, column) in view.task.hidden_columns
     what = f"'{column}'"
     if hidden:

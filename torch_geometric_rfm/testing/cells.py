@@ -135,6 +135,7 @@ def _context(
         seed_time=torch.tensor([seed_time]),
         visible_until=torch.tensor([seed_time]),
         input_id=torch.tensor([input_id]),
+        epoch=torch.tensor([0]),
         mask=mask,
         target=target,
         num_nodes=num_cells,

@@ -92,6 +92,8 @@ class ContextView:
         self.cells, self.raw, self.task = cells, raw, task
         for name in ('row', 'column', 'value', 'relative_time', 'mask', 'target'):
             setattr(self, name, cells[name].numpy())
+        shown = cells.get('shown_mask')
+        self.shown = np.zeros_like(self.mask) if shown is None else shown.numpy()
         self.kind = cells.cell_type.numpy()
         self.table = cells.row_table.numpy()
         self.index = cells.row_index.numpy()
@@ -115,6 +117,7 @@ class ContextView:
     value: NDArray[Any]
     relative_time: NDArray[Any]
     mask: NDArray[Any]
+    shown: NDArray[Any]
     target: NDArray[Any]
 
     def is_label_table(self, number: int) -> bool:

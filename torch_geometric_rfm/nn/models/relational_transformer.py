@@ -340,16 +340,17 @@ class RelationalTransformer(
             masks (dict, optional): For each attention its mask. Built by
                 :func:`~torch_geometric_rfm.nn.attention_masks` if not given.
                 (default: :obj:`None`)
-            hidden_only (bool, optional): If set to :obj:`True`, only hidden
-                cells are predicted and the others are zero, which is all that a
-                loss needs, and faster. (default: :obj:`False`)
+            hidden_only (bool, optional): If set to :obj:`True`, only cells of
+                :obj:`cells.predict_mask` are predicted and the others are
+                zero, which is all that a loss needs, and faster.
+                (default: :obj:`False`)
             check_inputs (bool, optional): See :meth:`encode`.
                 (default: :obj:`False`)
         """
         if not hidden_only:
             h = self.encode(cells, masks, None, check_inputs)
             return self.decoder(h, cells)
-        index = cells.mask.nonzero().view(-1)
+        index = cells.predict_mask.nonzero().view(-1)
         h = self.encode(cells, masks, index, check_inputs)
         out = self.decoder(h, cells, index)
         return out.new_zeros(cells.mask.numel()).index_copy(0, index, out)

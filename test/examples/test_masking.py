@@ -1,0 +1,53 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(script, *args):
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
+    result = subprocess.run(
+        [sys.executable, ROOT / 'examples' / script, *map(str, args)],
+        env={**os.environ, 'PYTHONPATH': path},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_masking_strategies():
+    out = run('masking_strategies.py', '--limit', 2, '--num_cells', 64)
+    parts = re.split(r'^MaskCells', out, flags=re.MULTILINE)[1:]
+    assert len(parts) == 8
+    shares = [
+        {name: float(x) for name, x in re.findall(r'^ +(\S+) +([\d.]+)%$', part, re.M)}
+        for part in parts
+    ]
+    target, uniform, column, row, neighborhood, links, bert, mixture = shares
+    for cells in (target, links):
+        assert not any(share for name, share in cells.items() if name != 'links')
+    assert 10 < links.pop('links') < 40
+    # Corruption changes what cells show, not which are chosen.
+    assert bert == uniform
+    for cells in (uniform, column, row, neighborhood, mixture):
+        assert cells['links'] == 0
+        assert 10 < cells['results'] < 40
+
+
+def test_masked_hetero_gnn():
+    out = run('masked_hetero_gnn.py', '--limit', 15)
+    scores = {
+        name: (float(score), int(count.replace(',', '')))
+        for name, score, count in re.findall(
+            r'^(\w+) +(-?[\d.]+) +([\d,]+)$', out, re.M
+        )
+    }
+    assert len(scores) == 7
+    # Of what was held out, better than the mean.
+    assert scores['standings'][0] > 0.1
+    assert scores['constructor_standings'][0] > 0.1
+    assert 15_000 < scores['results'][1] < 25_000
