@@ -90,21 +90,20 @@ def without_future(
     """
     db = copy.copy(inputs.db)
     db.table_dict = dict(inputs.db.table_dict)
-    entities = inputs.task.frame['entity'].to_numpy()
-    entity_place = None
+    task_frame, own = _labels_without_future(inputs, rows, until, way, rng)
+    entities = task_frame['entity'].to_numpy()
     for name, table in inputs.db.table_dict.items():
         if table.time_col is None:
             continue
         future = ~(_seconds(table.df[table.time_col]) <= until)
         frame = table.df.copy()
         if way == 'disturbed' or name == inputs.task.entity_table:
-            # Entities keep their places, which the task table names.
             frame = _disturb(frame, future, table, until, rng)
         if way == 'removed':
             keep = ~future
             if name == inputs.task.entity_table:
-                keep[entities[rows]] = True
-                entity_place = np.where(keep, np.cumsum(keep) - 1, -1)
+                keep[entities] = True  # Disturbed, but there: labels name them.
+                task_frame['entity'] = (np.cumsum(keep) - 1)[entities]
             if not keep.any():  # A table must have a row.
                 frame = _disturb(frame, future, table, until, rng)
                 keep[0] = True
@@ -112,14 +111,7 @@ def without_future(
         other = copy.copy(table)
         other.df = frame.reset_index(drop=True)
         db.table_dict[name] = other
-    frame, own = _labels_without_future(inputs, rows, until, way, rng)
-    if entity_place is not None:
-        frame['entity'] = entity_place[frame['entity'].to_numpy()]
-        frame = frame[frame['entity'] >= 0].reset_index(drop=True)
-        own = np.flatnonzero(frame.pop('is_own').to_numpy())
-    else:
-        frame = frame.drop(columns='is_own')
-    task = replace(inputs.task, frame=frame)
+    task = replace(inputs.task, frame=task_frame)
     return Inputs(inputs.database, db, task, inputs.text_encoder), own
 
 
@@ -133,7 +125,6 @@ def _labels_without_future(
     own = np.zeros(len(frame), dtype=bool)
     own[rows] = True
     # What is known stays, but not among the rows that are predicted.
-    frame['is_own'] = own
     frame.loc[(frame['split'] == split) & ~own, 'split'] = 'other'
     label = frame['label'].to_numpy(dtype=np.float64).copy()
     hidden = ~known
@@ -145,8 +136,9 @@ def _labels_without_future(
         label[hidden] = rng.permutation(label[hidden]) * 3 + 7
     frame['label'] = label
     if way == 'removed':
-        frame = frame[known | own].reset_index(drop=True)
-    return frame, np.flatnonzero(frame['is_own'].to_numpy())
+        kept = known | own
+        return frame[kept].reset_index(drop=True), np.flatnonzero(own[kept])
+    return frame, np.flatnonzero(own)
 
 
 def _disturb(

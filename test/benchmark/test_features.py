@@ -98,13 +98,13 @@ def test_labels_count_from_their_horizon_on(binary, protocol):
 
 
 @pytest.mark.parametrize('kind', ['forecast', 'autocomplete'])
-@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('seed', range(4))
 def test_random_databases_keep_the_future_out(seed, kind):
     db = random_database(seed)
     inputs = Inputs('random', db, random_task(db, seed, kind))
     plan = plan_features(inputs)
     rng = np.random.default_rng(seed)
-    for row in rng.permutation(len(inputs.task.frame))[:3]:
+    for row in rng.permutation(len(inputs.task.frame))[:1]:
         rows = np.array([row])
         until = inputs.visible_until(rows, rng.choice(['rolling', 'frozen']))
         before = relational_features(inputs, plan, rows, until)

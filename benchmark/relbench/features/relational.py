@@ -214,7 +214,7 @@ def _label_features(inputs: Inputs, windows: dict[str, int]) -> list[pd.DataFram
 def _calendar(until: np.ndarray) -> pd.DataFrame:
     date = pd.to_datetime(pd.Series(until), unit='s')
     columns = {
-        'year': date.dt.year + date.dt.dayofyear / 366,
-        'day of the year': date.dt.dayofyear,
+        'year': date.dt.year + date.dt.day_of_year / 366,
+        'day of the year': date.dt.day_of_year,
     }
     return pd.DataFrame(columns).astype(np.float32)
