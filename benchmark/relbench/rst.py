@@ -9,7 +9,7 @@ def to_rst(markdown: str) -> str:
     Example:
         >>> print(to_rst('## A\n\n| a | b |\n| --- | ---: |\n| 1 | *c* |'))
         A
-        -
+        ~
         <BLANKLINE>
         .. list-table::
            :header-rows: 1
@@ -24,7 +24,7 @@ def to_rst(markdown: str) -> str:
     in_table = False
     for line in markdown.splitlines():
         if line.startswith('## '):
-            out += [line[3:], '-' * len(line[3:])]
+            out += [line[3:], '~' * len(line[3:])]
         elif re.fullmatch(r'\| ---.*', line):
             continue
         elif line.startswith('|'):

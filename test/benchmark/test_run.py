@@ -185,6 +185,6 @@ def test_without_results_or_predictions(copied, tmp_path, capsys):
 
 def test_tables_for_the_docs():
     out = to_rst('## A\n\n| a | b |\n| --- | ---: |\n| 1 | *c* |\n\nend')
-    assert out.splitlines()[:2] == ['A', '-']
+    assert out.splitlines()[:2] == ['A', '~']
     assert '   * - 1\n     - *c*\n' in out
     assert np.char.count(out, 'list-table') == 1
