@@ -152,6 +152,7 @@ def _row_features(inputs: Inputs, plan: FeaturePlan, path: Path) -> pd.DataFrame
             features[f'{prefix}: {column.name}, days ago'] = (
                 f'(s.until - {sql}) / 86400.0'
             )
+            features[f'{prefix}: {column.name}, day'] = f'{sql} / 86400.0'
         else:
             features[f'{prefix}: {column.name}'] = sql
     if not features:

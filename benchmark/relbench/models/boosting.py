@@ -113,7 +113,10 @@ class Boosting:
 
         metric = 'auc' if self.kind == 'binary_classification' else 'l1'
         threads = len(os.sched_getaffinity(0))
+        # A tree draws ten features at least.
+        fraction = min(1.0, max(settings['feature_fraction'], 10 / x.shape[1]))
         given = {**settings, 'metric': metric, 'seed': self.seed}
+        given['feature_fraction'] = fraction
         given |= {'num_threads': threads, 'deterministic': True}
         data = lightgbm.Dataset(x, label, params=given)
         stop = lightgbm.early_stopping(PATIENCE, verbose=False)
