@@ -89,6 +89,9 @@ class Boosting:
                 if tried and time.monotonic() - start > self.seconds:
                     break
                 given = {**COMMON, **settings, 'objective': objective}
+                # A tree draws ten features at least.
+                fraction = max(given['feature_fraction'], 10 / x.shape[1])
+                given['feature_fraction'] = min(1.0, fraction)
                 booster = self._train(given, x, label, val_x, val_label)
                 prediction = booster.predict(val_x)
                 value = value_of(prediction)
@@ -113,10 +116,7 @@ class Boosting:
 
         metric = 'auc' if self.kind == 'binary_classification' else 'l1'
         threads = len(os.sched_getaffinity(0))
-        # A tree draws ten features at least.
-        fraction = min(1.0, max(settings['feature_fraction'], 10 / x.shape[1]))
         given = {**settings, 'metric': metric, 'seed': self.seed}
-        given['feature_fraction'] = fraction
         given |= {'num_threads': threads, 'deterministic': True}
         data = lightgbm.Dataset(x, label, params=given)
         stop = lightgbm.early_stopping(PATIENCE, verbose=False)
