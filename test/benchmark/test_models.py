@@ -60,6 +60,9 @@ def test_majority(binary):
 @pytest.mark.parametrize('name', ['lightgbm-entity', 'lightgbm-relational'])
 def test_lightgbm_learns_and_repeats_itself(regression, name):
     pytest.importorskip('lightgbm')
+    age = regression.db.table_dict['customers'].df['age'].fillna(50).to_numpy()
+    frame = regression.task.frame
+    frame['label'] = age[frame['entity'].to_numpy()]  # What can be learned.
     model = fitted(name, regression)
     rows = regression.rows('train')
     x = model.features(regression, rows, regression.visible_until(rows, 'rolling'))
