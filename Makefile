@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) install -c constraints.txt -e '.[all,test]'
+	$(PIP) install -c constraints.txt -e '.[all,benchmark,test]'
 	@touch $@
 
 clean:

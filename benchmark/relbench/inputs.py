@@ -1,0 +1,144 @@
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from torch_geometric_rfm.data import (
+    CellStore,
+    CellType,
+    Task,
+    TaskStore,
+    load_database,
+    load_dataset,
+    load_task,
+    to_hetero,
+)
+
+PROTOCOLS = ('rolling', 'frozen')
+SCORED = ('val', 'test')
+
+
+@dataclass
+class Inputs:
+    r"""A database and one task of it: all that a model may look at.
+
+    Args:
+        database: What the results call the database.
+        db (relbench.base.Database): The database, uncut.
+        task (Task): The task, with the labels of all splits.
+        text_encoder: Encoder of the store that some models need.
+    """
+
+    database: str
+    db: Any
+    task: Task
+    text_encoder: Any = 'hashing'
+    cache: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def cached(self, key: Any, make: Callable[[], Any]) -> Any:
+        r"""What is costly and asked for again, kept as long as these inputs."""
+        if key not in self.cache:
+            self.cache[key] = make()
+        return self.cache[key]
+
+    def fresh(self) -> 'Inputs':
+        r"""The same inputs with nothing computed yet."""
+        return Inputs(self.database, self.db, self.task, self.text_encoder)
+
+    @property
+    def kind(self) -> str:
+        r"""The type of the task."""
+        is_binary = self.task.cell_type == CellType.BOOLEAN
+        return 'binary_classification' if is_binary else 'regression'
+
+    @property
+    def cutoff(self) -> int:
+        r"""The time up to which statistics may look, in unix seconds."""
+        return int(self.task.cutoffs['train'].timestamp())
+
+    @property
+    def labels(self) -> np.ndarray:
+        r"""The labels of all rows of the task table, NaN where unknown."""
+        return self.task.frame['label'].to_numpy(dtype=np.float64)
+
+    @property
+    def times(self) -> np.ndarray:
+        r"""The times of all rows of the task table, in unix seconds."""
+        time = self.task.frame['time'].to_numpy()
+        return time.astype('datetime64[s]').astype(np.int64)
+
+    @property
+    def train_std(self) -> float:
+        r"""The standard deviation of the train labels."""
+        return float(np.nanstd(self.labels[self.rows('train')], ddof=1))
+
+    def rows(self, split: str) -> np.ndarray:
+        r"""Rows of the task table that belong to a split."""
+        return np.flatnonzero((self.task.frame['split'] == split).to_numpy())
+
+    def visible_until(self, rows: np.ndarray, protocol: str) -> np.ndarray:
+        r"""Up to when each row of the task table may look, in unix seconds."""
+        until = self.times[rows]
+        if protocol == 'frozen':
+            split = self.task.frame['split'].to_numpy()[rows]
+            for name, cutoff in self.task.cutoffs.items():
+                frozen = np.minimum(until, int(pd.Timestamp(cutoff).timestamp()))
+                until = np.where(split == name, frozen, until)
+        return until
+
+    @property
+    def store(self) -> TaskStore:
+        r"""The store of cells with the task laid over it."""
+
+        def make() -> TaskStore:
+            cutoff = self.task.cutoffs['train']
+            data, col_stats = to_hetero(self.db, cutoff=cutoff)
+            store = CellStore.from_hetero(
+                data, col_stats, text_encoder=self.text_encoder, cutoff=cutoff
+            )
+            return store.with_task(self.task)
+
+        return self.cached('store', make)
+
+
+def kind_of_task(source: Any, name: str) -> str:
+    r"""The type of a task, by RelBench's name."""
+    return load_task(source, name).task_type.value
+
+
+def open_inputs(
+    source: Any, name: str, horizon: Any = None, text_encoder: Any = 'hashing'
+) -> Inputs:
+    r"""Loads a database, whole, and a task of it.
+
+    Args:
+        source: A RelBench folder or Hub id.
+        name: The name of the task.
+        horizon: When labels become known, for external tasks; what
+            :obj:`tasks.json` of a folder says if not given.
+        text_encoder: See :class:`Inputs`.
+
+    Raises:
+        ValueError: If there is no such task; the known ones are listed.
+    """
+    dataset = load_dataset(source)
+    db = load_database(dataset)
+    task = load_task(dataset, name)
+    entries = Path(source) / 'tasks.json'
+    if horizon is None and entries.exists():
+        for entry in json.loads(entries.read_text())['tasks']:
+            if entry['name'] == name:
+                horizon = entry.get('label_window')
+    return Inputs(
+        database_name(source), db, Task.from_relbench(task, db, horizon), text_encoder
+    )
+
+
+def database_name(source: Any) -> str:
+    r"""The last part of a folder or Hub id."""
+    path = Path(source)
+    return path.resolve().name if path.exists() else path.name

@@ -1,0 +1,63 @@
+r"""Metrics of a split, from scikit-learn and torchmetrics."""
+
+import numpy as np
+import torch
+from sklearn import metrics as sk
+from torchmetrics.functional.classification import binary_calibration_error
+
+MAIN = {'binary_classification': 'roc_auc', 'regression': 'nmae'}
+r"""The metric that tables and choices go by; RelBench's."""
+
+LESS_IS_BETTER = ('log_loss', 'ece', 'mae', 'nmae', 'rmse')
+NUM_BINS = 15
+
+
+def score(
+    kind: str, label: np.ndarray, prediction: np.ndarray, train_std: float
+) -> dict[str, float]:
+    r"""All metrics of some predictions.
+
+    Args:
+        kind: :obj:`"binary_classification"` or :obj:`"regression"`.
+        label: :obj:`[n]` labels.
+        prediction: :obj:`[n]` probabilities of true, or numbers.
+        train_std: Standard deviation of the train labels, which NMAE divides by.
+
+    Raises:
+        ValueError: If predictions are missing, infinite, or no probabilities.
+    """
+    if label.shape != prediction.shape:
+        raise ValueError(
+            f'there must be a prediction a label (got {prediction.size} predictions '
+            f'for {label.size} labels)'
+        )
+    if not np.isfinite(prediction).all():
+        raise ValueError(
+            f'predictions must be finite (got {prediction[~np.isfinite(prediction)][0]}'
+            f' among {prediction.size}); look at what the model was fed'
+        )
+    if kind == 'regression':
+        mae = float(sk.mean_absolute_error(label, prediction))
+        return {
+            'nmae': mae / train_std,
+            'mae': mae,
+            'rmse': float(sk.root_mean_squared_error(label, prediction)),
+            'r2': float(sk.r2_score(label, prediction)),
+        }
+    if prediction.min() < 0 or prediction.max() > 1:
+        raise ValueError(
+            f'predictions of a binary task must be probabilities (got '
+            f'{prediction.min():g} to {prediction.max():g})'
+        )
+    error = binary_calibration_error(
+        torch.from_numpy(prediction.astype(np.float64)),
+        torch.from_numpy(label.astype(np.int64)),
+        n_bins=NUM_BINS,
+    )
+    return {
+        'roc_auc': float(sk.roc_auc_score(label, prediction)),
+        'average_precision': float(sk.average_precision_score(label, prediction)),
+        'accuracy': float(sk.accuracy_score(label, prediction >= 0.5)),
+        'log_loss': float(sk.log_loss(label, prediction)),
+        'ece': float(error),
+    }

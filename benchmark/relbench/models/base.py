@@ -1,0 +1,53 @@
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.relbench.inputs import Inputs
+
+
+class Model:
+    r"""What the harness asks of a model.
+
+    A model is fitted once to the train split and may choose by val. It predicts the
+    rows of a split under either protocol, from inputs that it is given anew: a check
+    for leaks hands it databases from which the future is gone.
+
+    Attributes:
+        kinds: The types of tasks that it can do.
+        deterministic: Whether seeds make no difference.
+        settings: Every hyper-parameter, and what was chosen on val.
+    """
+
+    kinds: tuple[str, ...] = ('binary_classification', 'regression')
+    deterministic = False
+
+    def __init__(self) -> None:
+        self.settings: dict[str, Any] = {}
+
+    def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
+        r"""Trains on the train split.
+
+        Args:
+            inputs: The database and the task.
+            seed: Determines all draws.
+            minutes: How long it may take, for models that can use more.
+        """
+        raise NotImplementedError
+
+    def predict(self, inputs: Inputs, split: str, protocol: str) -> np.ndarray:
+        r"""Predictions for the rows of a split, in order: probabilities of true, or
+        numbers.
+        """
+        raise NotImplementedError
+
+    def features(
+        self, inputs: Inputs, rows: np.ndarray, until: np.ndarray
+    ) -> pd.DataFrame | None:
+        r"""What the model is fed for rows of the task table, if that is a table."""
+        return None
+
+    @property
+    def num_parameters(self) -> int:
+        r"""Number of learned numbers."""
+        return 0

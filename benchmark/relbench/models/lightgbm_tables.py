@@ -1,0 +1,65 @@
+r"""LightGBM on tables of features."""
+
+import numpy as np
+import pandas as pd
+
+from benchmark.relbench.features.relational import (
+    entity_features,
+    plan_features,
+    relational_features,
+)
+from benchmark.relbench.inputs import Inputs
+from benchmark.relbench.models.base import Model
+from benchmark.relbench.models.boosting import Boosting
+
+
+class LightGBMRelational(Model):
+    r"""LightGBM on automatic relational aggregates, see
+    :func:`~benchmark.relbench.features.relational.relational_features`.
+    """
+
+    def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
+        self.plan = plan_features(inputs)
+        rows = inputs.rows('train')
+        rows = rows[~np.isnan(inputs.labels[rows])]
+        val = inputs.rows('val')
+        x, val_x = (
+            self.features(inputs, r, inputs.visible_until(r, 'rolling'))
+            for r in (rows, val)
+        )
+        self.boosting = Boosting(inputs.kind, seed, minutes * 60)
+        self.boosting.fit(
+            x.to_numpy(),
+            inputs.labels[rows],
+            val_x.to_numpy(),
+            inputs.labels[val],
+            inputs.train_std,
+        )
+        self.settings = {
+            'num_features': x.shape[1],
+            'windows_in_days': [s // 86_400 for s in self.plan.windows.values()],
+            **self.boosting.settings,
+        }
+
+    def features(
+        self, inputs: Inputs, rows: np.ndarray, until: np.ndarray
+    ) -> pd.DataFrame:
+        return relational_features(inputs, self.plan, rows, until)
+
+    def predict(self, inputs: Inputs, split: str, protocol: str) -> np.ndarray:
+        rows = inputs.rows(split)
+        x = self.features(inputs, rows, inputs.visible_until(rows, protocol))
+        return self.boosting.predict(x.to_numpy())
+
+    @property
+    def num_parameters(self) -> int:
+        return self.boosting.num_parameters
+
+
+class LightGBMEntity(LightGBMRelational):
+    r"""LightGBM on the columns of the entity's own row."""
+
+    def features(
+        self, inputs: Inputs, rows: np.ndarray, until: np.ndarray
+    ) -> pd.DataFrame:
+        return entity_features(inputs, self.plan, rows, until)

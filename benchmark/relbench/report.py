@@ -1,0 +1,180 @@
+r"""Turns the lines of results into tables and plots.
+
+    python benchmark/relbench/report.py --out report --plots
+
+A cell is the mean over seeds with its 95 % interval; in bold is what is better than
+every other model by a paired bootstrap over the rows of the split. Published figures
+have columns of their own.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from benchmark.relbench.inputs import PROTOCOLS
+from benchmark.relbench.metrics import LESS_IS_BETTER, MAIN
+from benchmark.relbench.models import MODELS
+from benchmark.relbench.published import PUBLISHED, Published
+from benchmark.relbench.results import read_lines
+from benchmark.relbench.run import RESULTS
+from benchmark.relbench.table import Cell, cells_of, different_versions
+
+COLUMNS = [(protocol, split) for protocol in PROTOCOLS for split in ('val', 'test')]
+STANCES = (*PROTOCOLS, 'unverified')
+
+
+def report(lines: list[dict[str, Any]], folder: Path) -> str:
+    r"""Markdown of all lines, a section a database and task.
+
+    Args:
+        lines: What :func:`~benchmark.relbench.results.read_lines` gave.
+        folder: Where their predictions are.
+    """
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for line in lines:
+        groups.setdefault((line['database'], line['task']), []).append(line)
+    return '\n'.join(
+        _section(database, task, group, folder)
+        for (database, task), group in sorted(groups.items())
+    )
+
+
+def _section(
+    database: str, task: str, lines: list[dict[str, Any]], folder: Path
+) -> str:
+    cells = cells_of(lines, folder)
+    kind, rows = lines[0]['kind'], lines[0]['rows']
+    metric = MAIN[kind]
+    better = 'less' if metric in LESS_IS_BETTER else 'more'
+    sizes = ', '.join(f'{count:,} {split}' for split, count in rows.items())
+    about = f'{metric} ({better} is better); rows: {sizes}.'
+    out = [f'## {database}: {task}', '', about, '']
+    for name, versions in different_versions(lines).items():
+        out += [f'**Different versions of {name}: {", ".join(versions)}.**', '']
+    out += _main_table(database, task, cells, metric, lines[0]['train_std'])
+    for protocol in PROTOCOLS:
+        out += _all_metrics(cells, protocol)
+    return '\n'.join(out)
+
+
+def _main_table(
+    database: str,
+    task: str,
+    cells: dict[tuple[str, str], Cell],
+    metric: str,
+    train_std: float,
+) -> list[str]:
+    figures = [p for p in PUBLISHED if (p.database, p.task) == (database, task)]
+    header = [
+        'model',
+        *(f'{protocol}, {split}' for protocol, split in COLUMNS),
+        'seeds',
+        'seconds',
+        *(f'published, {stance}, test' for stance in STANCES if figures),
+    ]
+    rows = []
+    for name in _in_order({key[0] for key in cells}):
+        own = [p for p in figures if p.model == name]
+        lines = cells.get((name, 'rolling'), cells.get((name, 'frozen'))).lines
+        seconds = sum(line['seconds']['fit'] for line in lines) / len(lines)
+        rows.append(
+            [
+                name,
+                *(
+                    cells[name, protocol].text(split, metric)
+                    if (name, protocol) in cells
+                    else ''
+                    for protocol, split in COLUMNS
+                ),
+                str(len(lines)),
+                f'{seconds:.1f}',
+                *_published(own, metric, train_std, bool(figures)),
+            ]
+        )
+    run = {key[0] for key in cells}
+    for system in dict.fromkeys(p.system for p in figures if p.model not in run):
+        own = [p for p in figures if p.system == system]
+        cell = _published(own, metric, train_std, True)
+        rows.append([f'*{system}*', *[''] * (len(COLUMNS) + 2), *cell])
+    return [*_markdown(header, rows), '']
+
+
+def _published(
+    figures: list[Published], metric: str, train_std: float, shown: bool
+) -> list[str]:
+    # Published absolute errors are divided by the same number as ours.
+    def text(figure: Published) -> str:
+        if figure.metric == metric:
+            return f'{figure.value:.4f}'
+        return f'{figure.value / train_std:.4f} (MAE {figure.value:g})'
+
+    return [
+        ', '.join(text(p) for p in figures if p.protocol == stance)
+        for stance in STANCES
+        if shown
+    ]
+
+
+def _all_metrics(cells: dict[tuple[str, str], Cell], protocol: str) -> list[str]:
+    chosen = {key[0]: cell for key, cell in cells.items() if key[1] == protocol}
+    if not chosen:
+        return []
+    names = list(next(iter(chosen.values())).lines[0]['metrics']['test'])
+    rows = [
+        [name, *(chosen[name].text('test', metric) for metric in names)]
+        for name in _in_order(set(chosen))
+    ]
+    title = f'All metrics on test, {protocol} protocol:'
+    return [title, '', *_markdown(['model', *names], rows), '']
+
+
+def _in_order(names: set[str]) -> list[str]:
+    known = [name for name in MODELS if name in names]
+    return [*known, *sorted(names - set(known))]
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [header, ['---', *['---:'] * (len(header) - 1)], *rows]
+    return [f'| {" | ".join(line)} |' for line in lines]
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--results', type=Path, default=RESULTS)
+    parser.add_argument('--out', type=Path, help='folder of report.md and plots')
+    parser.add_argument('--plots', action='store_true', help='draw plots too')
+    parser.add_argument('--rst', type=Path, help='also write tables for the docs')
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    args = get_parser().parse_args(arguments)
+    try:
+        lines = read_lines(args.results)
+    except ValueError as error:
+        sys.exit(str(error))
+    if not lines:
+        sys.exit(f'no results in {args.results}; run benchmark/relbench/run.py first')
+    text = report(lines, args.results.parent)
+    print(text)
+    if args.rst is not None:
+        from benchmark.relbench.rst import to_rst
+
+        args.rst.write_text(to_rst(text))
+    if args.out is None:
+        return
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / 'report.md').write_text(text)
+    if args.plots:
+        from benchmark.relbench.plots import draw_plots
+
+        for path in draw_plots(lines, args.results.parent, args.out):
+            print(path)
+
+
+if __name__ == '__main__':
+    main()

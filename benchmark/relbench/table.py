@@ -1,0 +1,96 @@
+r"""Cells of a table: means over seeds, intervals, what is significantly best."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from benchmark.relbench.bootstrap import is_better, resampled, resamples
+from benchmark.relbench.metrics import LESS_IS_BETTER, MAIN
+from benchmark.relbench.results import load_predictions
+
+
+@dataclass
+class Cell:
+    r"""All runs of a model under a protocol.
+
+    Args:
+        lines: Their lines, one a seed.
+        best: Splits on which it is significantly better than every other.
+    """
+
+    lines: list[dict[str, Any]]
+    best: set[str] = field(default_factory=set)
+
+    def values(self, split: str, metric: str) -> np.ndarray:
+        r"""A metric of all seeds."""
+        return np.array([line['metrics'][split][metric] for line in self.lines])
+
+    def text(self, split: str, metric: str) -> str:
+        r"""The mean, with its 95 % interval over seeds where there are several."""
+        values = self.values(split, metric)
+        text = f'{values.mean():.4f}'
+        if split in self.best and metric == MAIN[self.lines[0]['kind']]:
+            text = f'**{text}**'
+        if len(values) == 1:
+            return text
+        return f'{text} ± {half_interval(values):.4f}'
+
+
+def half_interval(values: np.ndarray) -> float:
+    r"""Half of the 95 % interval of a mean, by Student's t."""
+    quantile = stats.t.ppf(0.975, len(values) - 1)
+    return float(quantile * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def cells_of(
+    lines: Iterable[dict[str, Any]], folder: Path
+) -> dict[tuple[str, str], Cell]:
+    r"""The cells of one task by model and protocol; the best are marked."""
+    cells: dict[tuple[str, str], Cell] = {}
+    for line in lines:
+        key = (line['model'], line['protocol'])
+        cells.setdefault(key, Cell([])).lines.append(line)
+    for protocol in {key[1] for key in cells}:
+        chosen = [cell for key, cell in cells.items() if key[1] == protocol]
+        for split in ('val', 'test'):
+            _mark_best(chosen, split, folder)
+    return cells
+
+
+def _mark_best(cells: list[Cell], split: str, folder: Path) -> None:
+    kind = cells[0].lines[0]['kind']
+    metric = MAIN[kind]
+    sign = -1 if metric in LESS_IS_BETTER else 1
+    ranked = sorted(cells, key=lambda c: -sign * c.values(split, metric).mean())
+    curves, weights = [], None
+    for cell in ranked:
+        found = [load_predictions(line, folder) for line in cell.lines]
+        known = [one[split] for one in found if one is not None]
+        if len(known) < len(cell.lines):
+            return  # Without predictions nothing is called significant.
+        label = known[0][0]
+        weights = resamples(len(label)) if weights is None else weights
+        if weights.shape[1] != len(label):
+            raise ValueError(
+                f'predictions of {cell.lines[0]["model"]} for {split} of '
+                f"'{cell.lines[0]['task']}' are of {len(label)} rows, others of "
+                f'{weights.shape[1]}; run the task again into a new results file'
+            )
+        curves.append(resampled(kind, label, [one[1] for one in known], weights))
+    if len(curves) > 1 and all(is_better(curves[0], other) for other in curves[1:]):
+        ranked[0].best.add(split)
+
+
+def different_versions(lines: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
+    r"""Packages of which lines have several versions, or some none."""
+    lines = list(lines)
+    names = sorted({name for line in lines for name in line['versions']})
+    found = {
+        name: sorted({line['versions'].get(name, 'none') for line in lines})
+        for name in names
+    }
+    return {name: versions for name, versions in found.items() if len(versions) > 1}

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from benchmark.relbench.bootstrap import (
+    is_better,
+    resampled,
+    resampled_mae,
+    resampled_roc_auc,
+    resamples,
+)
+from benchmark.relbench.metrics import score
+
+
+def test_binary_metrics():
+    label = np.array([0.0, 0.0, 1.0, 1.0])
+    figures = score('binary_classification', label, np.array([0.1, 0.6, 0.6, 0.9]), 1.0)
+    assert list(figures) == [
+        'roc_auc',
+        'average_precision',
+        'accuracy',
+        'log_loss',
+        'ece',
+    ]
+    assert figures['roc_auc'] == pytest.approx(3.5 / 4)
+    assert figures['accuracy'] == 0.75
+    # Bins of .1, of the two at .6 (half of them true), and of .9:
+    assert figures['ece'] == pytest.approx((0.1 + 2 * 0.1 + 0.1) / 4, abs=1e-6)
+
+
+def test_regression_metrics():
+    label, prediction = np.array([0.0, 2.0, 4.0]), np.array([1.0, 2.0, 2.0])
+    figures = score('regression', label, prediction, 2.0)
+    assert figures['mae'] == pytest.approx(1.0)
+    assert figures['nmae'] == pytest.approx(0.5)
+    assert figures['rmse'] == pytest.approx(np.sqrt(5 / 3))
+    assert figures['r2'] == pytest.approx(1 - 5 / 8)
+
+
+def test_predictions_that_are_none():
+    label = np.array([0.0, 1.0])
+    with pytest.raises(ValueError, match=r'finite \(got nan'):
+        score('regression', label, np.array([np.nan, 1.0]), 1.0)
+    with pytest.raises(ValueError, match='probabilities'):
+        score('binary_classification', label, np.array([0.5, 1.5]), 1.0)
+    with pytest.raises(ValueError, match=r'got 1 predictions for 2 labels'):
+        score('regression', label, np.zeros(1), 1.0)
+
+
+def test_resampled_metrics_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    label = (rng.random(60) < 0.4).astype(float)
+    prediction = np.round(label * 0.3 + rng.random(60), 1)  # With ties.
+    weights = resamples(60, count=20)
+    assert (weights.sum(axis=1) == 60).all()
+    expected = [roc_auc_score(label, prediction, sample_weight=w) for w in weights]
+    got = resampled_roc_auc(label, prediction, weights)
+    np.testing.assert_allclose(got, expected, atol=1e-12)
+    expected = [np.average(np.abs(label - prediction), weights=w) for w in weights]
+    np.testing.assert_allclose(resampled_mae(label, prediction, weights), expected)
+
+
+def test_a_resample_of_one_class_has_no_roc_auc():
+    weights = np.array([[2.0, 0.0], [1.0, 1.0]])
+    out = resampled_roc_auc(np.array([0.0, 1.0]), np.array([0.2, 0.7]), weights)
+    assert np.isnan(out[0])
+    assert out[1] == 1.0
+
+
+def test_significance():
+    rng = np.random.default_rng(1)
+    label = rng.normal(size=400)
+    near, far = label + rng.normal(size=400), label + 3 * rng.normal(size=400)
+    twin = near + 1e-3 * rng.normal(size=400)
+    weights = resamples(400)
+    curves = [resampled('regression', label, [p], weights) for p in (near, far, twin)]
+    assert is_better(curves[0], curves[1])
+    assert not is_better(curves[1], curves[0])
+    assert not is_better(curves[0], curves[2])
+    both = resampled('regression', label, [near, far], weights)
+    np.testing.assert_allclose(both, (curves[0] + curves[1]) / 2)

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+
+from benchmark.relbench.metrics import score
+from benchmark.relbench.models import MODELS, make_model
+from torch_geometric_rfm.metrics import baselines_of
+
+SAME = {
+    'global-mean': 'global_mean',
+    'global-median': 'global_median',
+    'entity-mean-train': 'entity_mean_train',
+    'entity-mean-known': 'entity_mean',
+    'last-3-known': 'last_labels',
+}
+
+
+def fitted(name, inputs, minutes=0.01):
+    model = make_model(name, inputs.kind, inputs.task.name)
+    model.fit(inputs, 0, minutes)
+    return model
+
+
+def test_label_baselines_are_those_of_the_package(binary, regression):
+    for inputs in (binary, regression):
+        known = baselines_of(inputs.task)
+        for name, own in SAME.items():
+            if own not in known:
+                continue
+            model = fitted(name, inputs)
+            for split in ('train', 'val', 'test'):
+                for protocol in ('rolling', 'frozen'):
+                    rows = inputs.rows(split)
+                    until = inputs.store.visible_until(rows, protocol)
+                    assert (until == inputs.visible_until(rows, protocol)).all()
+                    np.testing.assert_allclose(
+                        model.predict(inputs, split, protocol),
+                        known[own](inputs.store, rows, until),
+                        atol=1e-9,
+                    )
+
+
+def test_labels_of_train_alone_stand_still(regression):
+    for name in ('entity-median', 'last-3'):
+        train, known = (
+            fitted(f'{name}-{kind}', regression) for kind in ('train', 'known')
+        )
+        first, second = (
+            train.predict(regression, 'test', p) for p in ('rolling', 'frozen')
+        )
+        assert np.array_equal(first, second)
+        assert not np.array_equal(first, known.predict(regression, 'test', 'rolling'))
+
+
+def test_majority(binary):
+    labels = binary.labels[binary.rows('train')]
+    prediction = fitted('global-majority', binary).predict(binary, 'test', 'rolling')
+    assert set(prediction) == {float(labels.mean() >= 0.5)}
+
+
+@pytest.mark.parametrize('name', ['lightgbm-entity', 'lightgbm-relational'])
+def test_lightgbm_learns_and_repeats_itself(regression, name):
+    pytest.importorskip('lightgbm')
+    age = regression.db.table_dict['customers'].df['age'].fillna(50).to_numpy()
+    frame = regression.task.frame
+    frame['label'] = age[frame['entity'].to_numpy()]  # What can be learned.
+    model = fitted(name, regression)
+    rows = regression.rows('train')
+    x = model.features(regression, rows, regression.visible_until(rows, 'rolling'))
+    label, std = regression.labels[rows], regression.train_std
+    constant = np.full(len(rows), np.median(label))
+    learned = score('regression', label, model.boosting.predict(x.to_numpy()), std)
+    assert learned['nmae'] < score('regression', label, constant, std)['nmae']
+    again = fitted(name, regression.fresh()).predict(regression, 'test', 'frozen')
+    assert np.array_equal(again, model.predict(regression, 'test', 'frozen'))
+    assert model.num_parameters > 0
+    assert model.settings['num_features'] == x.shape[1]
+
+
+@pytest.mark.parametrize('name', ['rdl-gnn', 'relational-transformer'])
+@pytest.mark.parametrize('kind', ['binary', 'regression'])
+def test_networks_predict_every_row(name, kind, request):
+    inputs = request.getfixturevalue(kind)
+    model = fitted(name, inputs)
+    for split in ('val', 'test'):
+        prediction = model.predict(inputs, split, 'frozen')
+        assert prediction.shape == inputs.rows(split).shape
+        score(inputs.kind, inputs.labels[inputs.rows(split)], prediction, 1.0)
+    assert model.num_parameters > 1000
+    assert model.settings['steps'] >= 1
+
+
+def test_unknown_models_and_other_types():
+    with pytest.raises(ValueError, match=r"no model 'xgboost' \(known are: global"):
+        make_model('xgboost', 'regression', 'task')
+    with pytest.raises(
+        ValueError,
+        match=r"'global-median' cannot do task 'dnf', which is of type "
+        r"'binary_classification' \(it can do: regression; models that can: "
+        r'global-mean, global-majority',
+    ):
+        make_model('global-median', 'binary_classification', 'dnf')
+    for name in MODELS:
+        with pytest.raises(ValueError, match='models that can: none so far'):
+            make_model(name, 'link_prediction', 'driver-circuit-compete')
