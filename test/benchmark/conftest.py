@@ -23,3 +23,11 @@ def binary():
 @pytest.fixture
 def regression():
     return toy_inputs('regression')
+
+
+@pytest.fixture
+def needs_lightgbm():
+    try:
+        import lightgbm  # noqa: F401
+    except (ImportError, OSError) as error:  # Its library needs OpenMP.
+        pytest.skip(f'LightGBM cannot be loaded: {error}')

@@ -84,8 +84,8 @@ def test_label_baselines_do_not_leak(binary, regression, name):
         assert check_leaks(model, inputs) > 50
 
 
+@pytest.mark.usefixtures('needs_lightgbm')
 def test_lightgbm_does_not_leak_and_leaves_its_inputs_alone(binary):
-    pytest.importorskip('lightgbm')
     before = {name: t.df.copy() for name, t in binary.db.table_dict.items()}
     labels = binary.task.frame.copy()
     model = fitted(make_model('lightgbm-relational', binary.kind, 'toy'), binary)

@@ -57,20 +57,23 @@ def test_majority(binary):
     assert set(prediction) == {float(labels.mean() >= 0.5)}
 
 
+@pytest.mark.usefixtures('needs_lightgbm')
 @pytest.mark.parametrize('name', ['lightgbm-entity', 'lightgbm-relational'])
 def test_lightgbm_learns_and_repeats_itself(regression, name):
-    pytest.importorskip('lightgbm')
     age = regression.db.table_dict['customers'].df['age'].fillna(50).to_numpy()
     frame = regression.task.frame
     frame['label'] = age[frame['entity'].to_numpy()]  # What can be learned.
-    model = fitted(name, regression)
+    # Without time one setting is tried, however fast the machine is.
+    model = fitted(name, regression, minutes=0)
     rows = regression.rows('train')
     x = model.features(regression, rows, regression.visible_until(rows, 'rolling'))
     label, std = regression.labels[rows], regression.train_std
     constant = np.full(len(rows), np.median(label))
     learned = score('regression', label, model.boosting.predict(x.to_numpy()), std)
     assert learned['nmae'] < score('regression', label, constant, std)['nmae']
-    again = fitted(name, regression.fresh()).predict(regression, 'test', 'frozen')
+    again = fitted(name, regression.fresh(), minutes=0).predict(
+        regression, 'test', 'frozen'
+    )
     assert np.array_equal(again, model.predict(regression, 'test', 'frozen'))
     assert model.num_parameters > 0
     assert model.settings['num_features'] == x.shape[1]
