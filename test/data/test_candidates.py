@@ -119,7 +119,9 @@ def test_joint_batches_keep_candidates_apart():
         next(iter(ContextLoader(toy_task_store(kind), num_cells=32, batch_size=4)))
         for kind in ('multiclass', 'binary', 'multiclass')
     ]
-    truth = [b.candidate_embedding[b.target_candidate[b.ptr[:-1]]] for b in batches[::2]]
+    truth = [
+        b.candidate_embedding[b.target_candidate[b.ptr[:-1]]] for b in batches[::2]
+    ]
     joint = concatenate(batches)
     seeds = joint.ptr[:-1][(joint.cell_type == CellType.CATEGORY)[joint.ptr[:-1]]]
     given = joint.candidate_embedding[joint.target_candidate[seeds]]

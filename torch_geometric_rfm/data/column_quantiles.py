@@ -66,6 +66,8 @@ def _edges(store: CellStore, column: int) -> NDArray[np.float32]:
     if rows.size > _MAX_VALUES:
         rows = np.random.default_rng(column).integers(0, rows.size, _MAX_VALUES)
     values = present_values(store, column, rows)
-    if values.size < _MIN_VALUES and last - first > _MAX_VALUES:  # Rare, or mostly after the cutoff.
+    if (
+        values.size < _MIN_VALUES and last - first > _MAX_VALUES
+    ):  # Rare, or mostly after the cutoff.
         values = present_values(store, column, np.arange(last - first))
     return quantiles_of(values)

@@ -47,9 +47,7 @@ def fit_temperature(logits: Floats, label: Floats) -> float:
     return 2.0 / (low + high)
 
 
-def calibration_error(
-    probability: Floats, label: Floats, num_bins: int = 15
-) -> float:
+def calibration_error(probability: Floats, label: Floats, num_bins: int = 15) -> float:
     r"""The expected calibration error: the mean distance between probability and
     frequency, in bins of equal numbers of rows.
 

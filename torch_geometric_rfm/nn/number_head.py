@@ -50,7 +50,7 @@ def number_quantiles(
     known = levels.new_tensor(LEVELS)
     if bool((levels < known[0] - 1e-6).any() or (levels > known[-1] + 1e-6).any()):
         raise ValueError(
-            f"a quantile head knows levels from {LEVELS[0]} to {LEVELS[-1]}, hence "
+            f'a quantile head knows levels from {LEVELS[0]} to {LEVELS[-1]}, hence '
             f'intervals of at most 90 % (got {levels.tolist()})'
         )
     position = known.double().expand(output.size())

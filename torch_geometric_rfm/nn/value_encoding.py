@@ -55,9 +55,7 @@ def edges_of(cells: CellData, index: Tensor) -> Tensor:
     return edges[cells.column[index]].to(cells.value.dtype)
 
 
-def encode_datetime(
-    cells: CellData, index: Tensor, encodings: Sequence[str]
-) -> Tensor:
+def encode_datetime(cells: CellData, index: Tensor, encodings: Sequence[str]) -> Tensor:
     r"""Features of datetime cells.
 
     Args:

@@ -102,12 +102,13 @@ def _parent(rng: np.random.Generator, num_rows: int) -> KnownAnswer:
 
 def _children(rng: np.random.Generator, num_rows: int) -> tuple[Any, Any]:
     value = rng.normal(size=(num_rows, 6))
+    days = np.tile(np.arange(6, 0, -1), num_rows)
     children = pd.DataFrame(
         {
             'id': np.arange(value.size),
             'parent_id': np.repeat(np.arange(num_rows), 6),
             'level': value.ravel(),
-            'date': _TIME - pd.to_timedelta(np.tile(np.arange(6, 0, -1), num_rows), 'D'),
+            'date': _TIME - pd.to_timedelta(days, 'D'),
         }
     )
     return value, {'items': _rows(num_rows), 'children': (children, 'items')}
@@ -158,17 +159,22 @@ def _majority(rng: np.random.Generator, num_rows: int) -> KnownAnswer:
 
 
 def _phrase(rng: np.random.Generator, num_rows: int) -> KnownAnswer:
-    names = np.array([f'{colour} {animal}' for colour in _COLOURS for animal in _ANIMALS])
+    names = np.array(
+        [f'{colour} {animal}' for colour in _COLOURS for animal in _ANIMALS]
+    )
     # Each word occurs in train, in six of its eight pairs.
     number = np.arange(64)
     unseen = (number // 8 + number) % 8 < 2
     split = _splits(num_rows, rng)
-    truth = np.where(
-        split == 'test',
-        rng.choice(number[unseen], num_rows),
-        rng.choice(number[~unseen], num_rows),
+    truth, other = (
+        np.where(
+            split == 'test',
+            rng.choice(number[unseen], num_rows),
+            rng.choice(number[~unseen], num_rows),
+        )
+        for _ in range(2)
     )
-    label = np.where(rng.random(num_rows) < 0.9, truth, rng.permutation(truth))
+    label = np.where(rng.random(num_rows) < 0.9, truth, other)
     parents = pd.DataFrame({'id': np.arange(num_rows), 'sort': names[truth]})
     tables = {'items': (_rows(num_rows, parent=True), 'parents'), 'parents': parents}
     order = [*sorted(names[~unseen]), *sorted(names[unseen])]
