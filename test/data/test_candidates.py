@@ -74,7 +74,9 @@ def test_loader_names_the_truth_of_hidden_categories(num_workers):
                 assert torch.equal(truth[i], status[3])
                 lost += 1
         seen += int(known.sum())
-    assert seen > 50 and lost > 0 and lone > 0
+    assert seen > 50
+    assert lost > 0
+    assert lone > 0
 
 
 def test_labels_of_categories():
@@ -85,7 +87,8 @@ def test_labels_of_categories():
     past = 0
     for cells in loader:
         seeds = cells.ptr[:-1]
-        assert bool(cells.mask[seeds].all()) and not cells.text_index[seeds].any()
+        assert bool(cells.mask[seeds].all())
+        assert not cells.text_index[seeds].any()
         rows = cells.row_index[cells.seed_row]
         truth = torch.from_numpy(label[rows]).long()
         assert torch.equal(cells.target_candidate[seeds], truth)
@@ -146,10 +149,13 @@ def test_large_columns_keep_the_truth():
 
 def test_encode_classes():
     code, known, others = encode_classes([3.0, 1, None, 2.5], [True, True, True, False])
-    assert known == ['1', '3'] and others == ['2.5']
+    assert known == ['1', '3']
+    assert others == ['2.5']
     np.testing.assert_array_equal(code, [1, 0, np.nan, 2])
     code, known, others = encode_classes(['b', 'a'], [True, True], ['a', 'c', 'b'])
-    assert code.tolist() == [2, 0] and known == ['a', 'c', 'b'] and others == []
+    assert code.tolist() == [2, 0]
+    assert known == ['a', 'c', 'b']
+    assert others == []
     with pytest.raises(ValueError, match=r"'classes' must differ \(got 'a' twice\)"):
         encode_classes(['a', 'b'], [True, True], ['a', 'a'])
     with pytest.raises(ValueError, match=r'at least two classes .*\(got .*a'):

@@ -102,30 +102,26 @@ def test_frame_of_predictions():
             predictor.predict(db, toy_task(), interval=0.9)
 
 
-def test_a_quantile_head_comes_near_the_best_predictions():
-    answer = known_answer('parent', num_rows=3000)
+def test_the_value_of_the_parent_is_learned():
+    answer = known_answer('parent', num_rows=6000)
     sampling = {'num_cells': 8, 'own_labels': 0.0}
-    model = tiny_model(64, number_head='quantile', num_layers=2)
+    model = tiny_model(64, num_layers=2, ff_channels=64)
     config = TrainConfig(
-        minutes=None, num_steps=120, batch_size=64, lr=5e-3, num_evals=2
+        minutes=None, num_steps=150, batch_size=64, lr=5e-3, num_evals=2
     )
     fit(model, [answer.store], config, show_progress=False, **sampling)
     score, best = answer.scores(predict_rows(model, answer.store, 'test', **sampling))
     assert score < 1.05 * best
-    lower, upper = predict_rows(
-        model, answer.store, 'test', levels=[0.05, 0.95], **sampling
-    ).T
-    rows = answer.store.rows_of_split('test')
-    label = answer.store.task.frame['label'].to_numpy()[rows]
-    assert 0.84 < ((label >= lower) & (label <= upper)).mean() < 0.95
 
 
 def test_wider_tasks_name_the_same_classes():
     answer = known_answer('phrase', num_rows=800)
     task, wider = answer.store.task, answer.wider.store.task
-    assert len(task.classes) == 48 and len(task.other_classes) == 16
+    assert len(task.classes) == 48
+    assert len(task.other_classes) == 16
     assert wider.classes == [*task.classes, *task.other_classes]
-    assert task.cell_type == CellType.CATEGORY and isinstance(wider, Task)
+    assert task.cell_type == CellType.CATEGORY
+    assert isinstance(wider, Task)
     rows = answer.store.rows_of_split('test')
     best = answer.best[rows]
     score, _ = answer.wider.scores(best)

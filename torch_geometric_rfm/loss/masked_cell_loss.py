@@ -210,10 +210,10 @@ class MaskedCellLoss(torch.nn.Module):
         at = torch.searchsorted(heads.index, index)
         if kind in _SCALARS:
             target = cells.target[index].to(heads.value.dtype)
-            if kind == CellType.NUMBER and heads.number_head != 'value':
-                if kind not in self.chosen:
-                    place = _place(heads.cell_type == kind, at)
-                    return _number_loss(heads, place, target)
+            has_values = kind != CellType.NUMBER or heads.number_head == 'value'
+            if not has_values and kind not in self.chosen:
+                place = _place(heads.cell_type == kind, at)
+                return _number_loss(heads, place, target)
             return self.losses[kind](heads.value[at], target)
         embedding = heads.embedding[_place(heads.cell_type >= CellType.CATEGORY, at)]
         if kind == CellType.EMBEDDING:

@@ -105,7 +105,8 @@ def coverage(label: Floats, lower: Floats, upper: Floats) -> tuple[float, float]
 
     Args:
         label: :obj:`[n]` numbers.
-        lower, upper: :obj:`[n]` ends of the intervals, which belong to them.
+        lower: :obj:`[n]` lower ends of the intervals, which belong to them.
+        upper: :obj:`[n]` upper ends.
 
     Example:
         >>> coverage(np.array([1.0, 5.0]), np.zeros(2), np.array([2.0, 2.0]))
