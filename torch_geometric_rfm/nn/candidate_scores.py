@@ -31,7 +31,7 @@ def candidate_scores(
 
     Example:
         >>> candidates = torch.eye(2)
-        >>> candidate_scores(torch.tensor([[1.0, -1.0]]), candidates)
+        >>> candidate_scores(torch.tensor([[1.0, -1.0]]), candidates).round()
         tensor([[ 1., -1.]])
     """
     candidates = candidates.to(embedding.dtype)
