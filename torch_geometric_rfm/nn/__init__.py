@@ -1,7 +1,9 @@
 r"""The relational transformer and its parts."""
 
 from .attention_masks import attention_masks, register_mask, to_edge_index
+from .candidate_scores import candidate_scores
 from .cell_graph import from_cell_graph, to_cell_graph
+from .cell_output import CellOutput
 from .conv import RelationalAttention
 from .decoder import CellDecoder
 from .dense_mask import DenseMask
@@ -20,13 +22,17 @@ from .masks.edge_mask import EdgeMask
 from .masks.flex_mask import FlexMask
 from .masks.id_mask import IdMask
 from .models import RelationalTransformer, from_official, to_official
+from .number_head import number_quantiles
 from .relational_block import RelationalBlock
+from .soft_bins import piecewise_linear, soft_bins
+from .value_encoding import encode_datetime, encode_number
 
 __all__ = [
     'AttentionMask',
     'BlockedMask',
     'CellDecoder',
     'CellEncoder',
+    'CellOutput',
     'DenseMask',
     'EdgeMask',
     'FlexMask',
@@ -36,14 +42,20 @@ __all__ = [
     'RelationalBlock',
     'RelationalTransformer',
     'attention_masks',
+    'candidate_scores',
     'column_mask',
+    'encode_datetime',
+    'encode_number',
     'feature_mask',
     'from_cell_graph',
     'from_official',
     'full_mask',
     'neighbor_mask',
+    'number_quantiles',
+    'piecewise_linear',
     'register_mask',
     'row_parents',
+    'soft_bins',
     'to_cell_graph',
     'to_edge_index',
     'to_official',
