@@ -21,6 +21,7 @@ from .masks.flex_mask import FlexMask
 from .masks.id_mask import IdMask
 from .models import RelationalTransformer, from_official, to_official
 from .relational_block import RelationalBlock
+from .row_readout import RowReadout
 
 __all__ = [
     'AttentionMask',
@@ -35,6 +36,7 @@ __all__ = [
     'RelationalAttention',
     'RelationalBlock',
     'RelationalTransformer',
+    'RowReadout',
     'attention_masks',
     'column_mask',
     'feature_mask',
