@@ -6,6 +6,7 @@ from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.data.column_sample import ColumnSample
 from torch_geometric_rfm.data.database import load_database, load_dataset, load_task
 from torch_geometric_rfm.data.task import Task
+from torch_geometric_rfm.data.task_splits import split_by_time
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.data.text_cache import embed_strings
 from torch_geometric_rfm.data.text_encoder import (
@@ -33,5 +34,6 @@ __all__ = [
     'load_database',
     'load_dataset',
     'load_task',
+    'split_by_time',
     'to_hetero',
 ]
