@@ -7,6 +7,8 @@ from .decoder import CellDecoder
 from .dense_mask import DenseMask
 from .encoder import CellEncoder
 from .hetero_relational_block import HeteroRelationalBlock
+from .link_candidates import LinkCandidates, link_candidates
+from .link_decoder import LinkDecoder
 from .masks.attention_mask import AttentionMask
 from .masks.blocked_mask import BlockedMask
 from .masks.cell_masks import (
@@ -33,6 +35,8 @@ __all__ = [
     'FlexMask',
     'HeteroRelationalBlock',
     'IdMask',
+    'LinkCandidates',
+    'LinkDecoder',
     'RelationalAttention',
     'RelationalBlock',
     'RelationalTransformer',
@@ -43,6 +47,7 @@ __all__ = [
     'from_cell_graph',
     'from_official',
     'full_mask',
+    'link_candidates',
     'neighbor_mask',
     'register_mask',
     'row_parents',
