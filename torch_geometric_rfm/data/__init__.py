@@ -5,6 +5,8 @@ from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.data.column_sample import ColumnSample
 from torch_geometric_rfm.data.database import load_database, load_dataset, load_task
+from torch_geometric_rfm.data.link_task import LinkTask
+from torch_geometric_rfm.data.pair_history import PairHistory
 from torch_geometric_rfm.data.task import Task
 from torch_geometric_rfm.data.task_splits import split_by_time
 from torch_geometric_rfm.data.task_store import TaskStore
@@ -24,6 +26,8 @@ __all__ = [
     'CellType',
     'ColumnSample',
     'HashingTextEncoder',
+    'LinkTask',
+    'PairHistory',
     'SentenceTransformerEncoder',
     'Task',
     'TaskStore',

@@ -74,6 +74,10 @@ class Task:
         """
         name = getattr(task, 'name', None) or type(task).__name__
         kind = task.task_type.value
+        if kind == 'recommendation':
+            from torch_geometric_rfm.data.link_task import LinkTask
+
+            return LinkTask.from_relbench(task, db, horizon)
         if kind not in ('binary_classification', 'regression'):
             raise ValueError(
                 f"task '{name}' is of type '{kind}'; binary_classification and "
@@ -107,7 +111,7 @@ class Task:
             cell_type=CellType.BOOLEAN
             if kind == 'binary_classification'
             else CellType.NUMBER,
-            horizon=_horizon(task, name, horizon),
+            horizon=horizon_of(task, name, horizon),
             frame=pd.concat(frames, ignore_index=True),
             hidden_columns=[tuple(pair) for pair in task.hidden_columns()],
             cutoffs={
@@ -355,7 +359,12 @@ def entity_rows(db: 'Database', table: str, keys: pd.Series, task: str) -> np.nd
     return rows.astype(np.int64)
 
 
-def _horizon(task: 'BaseTask', name: str, horizon: Any) -> pd.Timedelta:
+def horizon_of(task: 'BaseTask', name: str, horizon: Any) -> pd.Timedelta:
+    r"""When labels of a RelBench task become known, counted from their time.
+
+    Raises:
+        ValueError: If the task does not say, or it is negative.
+    """
     if horizon is not None:
         return to_horizon(horizon)
     kind = getattr(task, 'kind', 'forecast')
