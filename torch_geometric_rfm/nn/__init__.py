@@ -21,9 +21,15 @@ from .masks.cell_masks import (
 from .masks.edge_mask import EdgeMask
 from .masks.flex_mask import FlexMask
 from .masks.id_mask import IdMask
-from .models import RelationalTransformer, from_official, to_official
+from .models import (
+    RelationalRecommender,
+    RelationalTransformer,
+    from_official,
+    to_official,
+)
 from .relational_block import RelationalBlock
 from .row_readout import RowReadout
+from .top_k import exact_top_k
 
 __all__ = [
     'AttentionMask',
@@ -39,10 +45,12 @@ __all__ = [
     'LinkDecoder',
     'RelationalAttention',
     'RelationalBlock',
+    'RelationalRecommender',
     'RelationalTransformer',
     'RowReadout',
     'attention_masks',
     'column_mask',
+    'exact_top_k',
     'feature_mask',
     'from_cell_graph',
     'from_official',
