@@ -161,37 +161,43 @@ class PairHistory:
             entity: :obj:`[B]` rows in the entity table.
             until: :obj:`[B]` unix seconds up to which each may look.
         """
+        times = until - self.strict
         parts = []
         for number, path in enumerate(self.pair_paths):
-            for seed, (row, time) in enumerate(zip(entity, until - self.strict)):
-                begin, end = path.start[row : row + 2]
-                known = path.time[begin:end].searchsorted(time, side='right')
-                to, when = (
-                    path.target[begin : begin + known],
-                    path.time[begin:end][:known],
-                )
-                met, inverse = np.unique(to, return_inverse=True)
-                if met.size == 0:
-                    continue
-                last = np.full(met.size, ALWAYS)
-                np.maximum.at(last, inverse, when)
-                recent = np.bincount(inverse, when > time - self.window, met.size)
-                value = np.zeros((met.size, self.num_pair_features), dtype=np.float32)
-                slot = slice(FIGURES * number, FIGURES * (number + 1))
-                value[:, slot] = self._figures(
-                    np.bincount(inverse, minlength=met.size), recent, last, time
-                )
-                parts.append((np.full(met.size, seed), met, value))
+            begin = path.start[entity]
+            known = np.array(
+                [
+                    path.time[first:last].searchsorted(time, side='right')
+                    for first, last, time in zip(begin, path.start[entity + 1], times)
+                ],
+                dtype=np.int64,
+            )
+            # Every row of the path that a seed knows, with its seed.
+            seed = np.repeat(np.arange(len(entity)), known)
+            rank = np.arange(seed.size) - np.repeat(known.cumsum() - known, known)
+            row = begin[seed] + rank
+            when = path.time[row]
+            met, inverse = np.unique(
+                seed * self.num_destinations + path.target[row], return_inverse=True
+            )
+            last_time = np.full(met.size, ALWAYS)
+            np.maximum.at(last_time, inverse, when)
+            total = np.bincount(inverse, minlength=met.size)
+            recent = np.bincount(inverse, when > times[seed] - self.window, met.size)
+            value = np.zeros((met.size, self.num_pair_features), dtype=np.float32)
+            slot = slice(FIGURES * number, FIGURES * (number + 1))
+            asked = times[met // self.num_destinations]
+            value[:, slot] = self._figures(total, recent, last_time, asked)
+            parts.append((met, value))
         if not parts:
             none = np.zeros(0, dtype=np.int64)
-            return Pairs(none, none, np.zeros((0, self.num_pair_features), np.float32))
-        seeds, met, values = (np.concatenate(x) for x in zip(*parts))
+            return Pairs(none, none, np.zeros((0, 0), np.float32))
         key, inverse = np.unique(
-            seeds * self.num_destinations + met, return_inverse=True
+            np.concatenate([met for met, _ in parts]), return_inverse=True
         )
-        total = np.zeros((key.size, values.shape[1]), dtype=np.float32)
-        np.add.at(total, inverse, values)
-        return Pairs(key // self.num_destinations, key % self.num_destinations, total)
+        out = np.zeros((key.size, self.num_pair_features), dtype=np.float32)
+        np.add.at(out, inverse, np.concatenate([value for _, value in parts]))
+        return Pairs(key // self.num_destinations, key % self.num_destinations, out)
 
     def popularity(self, until: int) -> Floats:
         r"""Figures :obj:`[D, F]` of all destinations at a time."""
@@ -214,9 +220,11 @@ class PairHistory:
             out[:, slot] = self._figures(counts[0], counts[1], last, time)
         return out
 
-    def _figures(self, count: Array, recent: Array, last: Array, time: int) -> Floats:
+    def _figures(
+        self, count: Array, recent: Array, last: Array, time: int | Array
+    ) -> Floats:
         # Of undated rows no time is known.
-        wait = np.where(last == ALWAYS, np.inf, float(time) - last.astype(np.float64))
+        wait = np.where(last == ALWAYS, np.inf, time - last.astype(np.float64))
         recency = 1.0 / (1.0 + np.maximum(wait, 0.0) / self.window)
         figures = [np.log1p(count), np.log1p(recent), recency]
         return np.stack(figures, axis=1).astype(np.float32)
