@@ -8,6 +8,7 @@ import torch
 
 from torch_geometric_rfm.data import (
     CellStore,
+    LinkTask,
     Task,
     TaskStore,
     TextEncoder,
@@ -19,8 +20,9 @@ from torch_geometric_rfm.data import (
     to_hetero,
 )
 from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.task import entity_rows
 from torch_geometric_rfm.metrics import fit_temperature
-from torch_geometric_rfm.nn import RelationalTransformer
+from torch_geometric_rfm.nn import RelationalRecommender, RelationalTransformer
 from torch_geometric_rfm.sampler.context_policy import DEFAULT_OWN_LABELS
 from torch_geometric_rfm.train.checkpoint import (
     load_checkpoint,
@@ -28,7 +30,16 @@ from torch_geometric_rfm.train.checkpoint import (
     save_checkpoint,
 )
 from torch_geometric_rfm.train.fit import FitResult, TrainConfig, fit
+from torch_geometric_rfm.train.fit_links import fit_links
 from torch_geometric_rfm.train.predict import predict_outputs, predict_rows
+from torch_geometric_rfm.train.predict_links import predict_links
+from torch_geometric_rfm.train.recommend import (
+    check_recommender,
+    load_recommender,
+    new_recommender,
+    recommendation_frame,
+    save_recommender,
+)
 
 if TYPE_CHECKING:
     from relbench.base import Database
@@ -116,6 +127,7 @@ class RelationalPredictor:
         self.sampling = {**SAMPLING, **sampling}
         self.training: dict[str, Any] = {}
         self.temperature: dict[str, float] = {}
+        self.recommender: RelationalRecommender | None = None
         self._opened: dict[Any, _Opened] = {}
 
     def open_task(self, db: Any, task: Any, horizon: Any = None) -> TaskStore:
@@ -186,21 +198,32 @@ class RelationalPredictor:
         save = None
         if folder is not None:
 
-            def save(model: RelationalTransformer) -> None:
-                save_checkpoint(folder, model, self._settings())
+            def save(_: torch.nn.Module) -> None:
+                self._save(folder)
 
-        result = fit(
-            self.model,
-            stores,
-            train_config,
-            folder,
-            save,
-            show_progress,
-            **self.sampling,
-        )
+        arguments = (train_config, folder, save, show_progress)
+        if any(isinstance(store.task, LinkTask) for store in stores):
+            if len(stores) > 1:
+                raise ValueError(
+                    'a recommendation task is trained alone (got '
+                    f'{[store.task.name for store in stores]})'
+                )
+            if self.recommender is None:
+                torch.manual_seed(train_config.seed)
+                self.recommender = new_recommender(self.model, stores[0])
+            recommender = check_recommender(self.recommender, stores[0])
+            result = fit_links(recommender, stores[0], *arguments, **self.sampling)
+        else:
+            result = fit(self.model, stores, *arguments, **self.sampling)
         if folder is not None:
             self._draw_curve(folder)
         return result
+
+    def _save(self, folder: Path) -> None:
+        settings = self._settings()
+        if self.recommender is not None:
+            settings['recommender'] = save_recommender(folder, self.recommender)
+        save_checkpoint(folder, self.model, settings)
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -232,6 +255,8 @@ class RelationalPredictor:
         horizon: Any = None,
         progress: Any = None,
         interval: float | None = None,
+        k: int | None = None,
+        candidates: Any = None,
     ) -> pd.DataFrame:
         r"""Predicts a split of a task, or entities that have no label yet.
 
@@ -250,12 +275,18 @@ class RelationalPredictor:
             interval (float, optional): Of numbers, the share of labels that shall
                 lie between :obj:`lower` and :obj:`upper`, as :obj:`0.9`, for models
                 with :obj:`number_head="quantile"` or :obj:`"bins"`.
+            k (int, optional): Of a recommendation task the number of destinations;
+                that of the task if not given. (default: :obj:`None`)
+            candidates (pd.Series, optional): Of a recommendation task the primary
+                keys of the destinations to choose among; all if not given.
                 (default: :obj:`None`)
 
         Returns:
             A frame with the entity, the time and :obj:`prediction`: a number
             in its own unit, the probability of true, or the most likely class,
-            followed by :obj:`probability_<class>` of each.
+            followed by :obj:`probability_<class>` of each. Of a recommendation task
+            the entity, the time, the :obj:`rank`, the destination and its
+            :obj:`score`, one line a destination.
         """
         store = self.open_task(db, task, horizon)
         if (entities is None) != (time is None):
@@ -271,6 +302,17 @@ class RelationalPredictor:
             split = split or 'test'
             keys = self._keys(store, split)
         frame = store.task.frame[store.split == split]
+        if isinstance(store.task, LinkTask):
+            best, score = self._predict_links(
+                store, split, protocol, progress, k, candidates
+            )
+            times = frame['time'].to_numpy()
+            return recommendation_frame(store.task, keys, times, best, score)
+        if k is not None or candidates is not None:
+            raise ValueError(
+                f"k and candidates are of recommendation tasks; '{store.task.name}' "
+                'is none'
+            )
         out = pd.DataFrame(
             {
                 store.task.entity_col: keys,
@@ -313,12 +355,15 @@ class RelationalPredictor:
         levels: list[float] | None = None,
     ) -> np.ndarray:
         r"""Predictions for a split or rows of an opened task, in their order; see
-        :func:`~torch_geometric_rfm.train.predict_rows`.
+        :func:`~torch_geometric_rfm.train.predict_rows`. Of a recommendation task
+        they are the rows of the best destinations :obj:`[n, k]`.
 
         Raises:
             ValueError: If the store was made with another text encoder.
         """
         self._check_store(store)
+        if isinstance(store.task, LinkTask):
+            return self._predict_links(store, rows, protocol, progress)[0]
         return predict_rows(
             self.model,
             store,
@@ -377,6 +422,32 @@ class RelationalPredictor:
         if store.store.text_encoder is not self.text_encoder:
             check_identity(store.store.text_encoder, self.text_encoder.identity())
 
+    def _predict_links(
+        self,
+        store: TaskStore,
+        rows: Any,
+        protocol: str,
+        progress: Any = None,
+        k: int | None = None,
+        candidates: Any = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        recommender = check_recommender(self.recommender, store)
+        chosen = None
+        if candidates is not None:
+            assert isinstance(store.task, LinkTask)
+            table, keys = store.task.destination_table, pd.Series(candidates)
+            chosen = entity_rows(self._database(store), table, keys, store.task.name)
+        return predict_links(
+            recommender,
+            store,
+            rows,
+            protocol,
+            k,
+            chosen,
+            progress=progress,
+            **self.sampling,
+        )
+
     def evaluate(
         self,
         db: Any,
@@ -396,7 +467,7 @@ class RelationalPredictor:
 
     def save_pretrained(self, folder: str | Path) -> None:
         r"""Writes the model, the identity of its text encoder, and its sampling."""
-        save_checkpoint(prepare_folder(folder), self.model, self._settings())
+        self._save(prepare_folder(folder))
 
     @classmethod
     def from_pretrained(
@@ -429,6 +500,10 @@ class RelationalPredictor:
         predictor = cls(model, encoder, **settings['sampling'])
         predictor.training = settings['training']
         predictor.temperature = settings.get('temperature', {})
+        if settings.get('recommender') is not None:
+            predictor.recommender = load_recommender(
+                folder, model, settings['recommender']
+            )
         return predictor
 
     def __repr__(self) -> str:

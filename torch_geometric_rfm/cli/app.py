@@ -11,6 +11,7 @@ from rich.progress import track
 
 from torch_geometric_rfm.cli.evaluation import evaluate_task, print_evaluation
 from torch_geometric_rfm.cli.inspect import print_summary
+from torch_geometric_rfm.cli.own_task import EntityTable, LabelFile, SqlFile, own_task
 
 app = typer.Typer(
     name='pyg-rfm',
@@ -24,7 +25,12 @@ console = Console()
 Database = Annotated[
     str, typer.Argument(metavar='DB', help='RelBench folder or Hub id')
 ]
-TaskName = Annotated[str, typer.Argument(metavar='TASK', help='a task of the database')]
+TaskName = Annotated[
+    str,
+    typer.Argument(
+        metavar='TASK', help='a task of the database, or a name for your own'
+    ),
+]
 Json = Annotated[
     Path | None, typer.Option('--json', help='also write the figures to this file')
 ]
@@ -36,7 +42,7 @@ Protocol = Annotated[
 ]
 Horizon = Annotated[
     str | None,
-    typer.Option(help="when labels become known, for external tasks ('45 days')"),
+    typer.Option(help="when labels become known, counted from their time ('45 days')"),
 ]
 Encoder = Annotated[
     str | None,
@@ -113,6 +119,9 @@ def finetune(
     ] = None,
     text_encoder: Encoder = None,
     horizon: Horizon = None,
+    sql: SqlFile = None,
+    labels: LabelFile = None,
+    entity_table: EntityTable = None,
     json: Json = None,
 ) -> None:
     r"""Train on a task, then score it on the test split beside the baselines."""
@@ -139,9 +148,10 @@ def finetune(
                 **sampling,
             )
         with console.status(f'reading {db}'):
+            first = own_task(db, task, sql, labels, entity_table, horizon)
             stores = [
                 predictor.open_task(db, name, horizon)
-                for name in [task, *(jointly or [])]
+                for name in [first, *(jointly or [])]
             ]
             for store in stores:
                 store.task.labels_of_split('test')
@@ -190,6 +200,9 @@ def predict(
     protocol: Protocol = 'rolling',
     text_encoder: Encoder = None,
     horizon: Horizon = None,
+    sql: SqlFile = None,
+    labels: LabelFile = None,
+    entity_table: EntityTable = None,
 ) -> None:
     r"""Predict a split, or entities that have no label yet."""
     with _named_errors():
@@ -202,7 +215,8 @@ def predict(
             raise ValueError(f"--out must end in .parquet or .csv (got '{out}')")
         predictor = RelationalPredictor.from_pretrained(model, text_encoder)
         with console.status(f'reading {db}'):
-            store = predictor.open_task(db, task, horizon)
+            source = own_task(db, task, sql, labels, entity_table, horizon)
+            store = predictor.open_task(db, source, horizon)
         keys = None
         if entities is not None:
             keys = _read_keys(entities, store.task.entity_col)
@@ -249,6 +263,9 @@ def evaluate(
     protocol: Protocol = 'rolling',
     text_encoder: Encoder = None,
     horizon: Horizon = None,
+    sql: SqlFile = None,
+    labels: LabelFile = None,
+    entity_table: EntityTable = None,
     json: Json = None,
 ) -> None:
     r"""Score a model on a split beside the baselines on the same rows."""
@@ -258,7 +275,8 @@ def evaluate(
         _check_protocol(protocol)
         predictor = RelationalPredictor.from_pretrained(model, text_encoder)
         with console.status(f'reading {db}'):
-            store = predictor.open_task(db, task, horizon)
+            source = own_task(db, task, sql, labels, entity_table, horizon)
+            store = predictor.open_task(db, source, horizon)
         figures = evaluate_task(
             predictor, store, db, split, protocol, _bar(f'{split} split')
         )
@@ -273,6 +291,9 @@ def audit(
     contexts: Annotated[int, typer.Option(help='contexts to draw')] = 1000,
     protocol: Protocol = 'rolling',
     horizon: Horizon = None,
+    sql: SqlFile = None,
+    labels: LabelFile = None,
+    entity_table: EntityTable = None,
     text_encoder: Encoder = 'hashing',
     seed: Annotated[int, typer.Option(help='of the draw')] = 0,
     json: Json = None,
@@ -281,14 +302,15 @@ def audit(
     with _named_errors():
         from torch_geometric_rfm.audit import audit_task
         from torch_geometric_rfm.cli.audit import print_audit
+        from torch_geometric_rfm.data.task_splits import to_horizon
 
         _check_protocol(protocol)
         report = audit_task(
             db,
-            task,
+            own_task(db, task, sql, labels, entity_table, horizon),
             contexts,
             protocol,
-            horizon=horizon,
+            horizon=None if horizon is None else to_horizon(horizon),
             text_encoder=text_encoder,
             seed=seed,
             progress=_bar('drawing contexts'),

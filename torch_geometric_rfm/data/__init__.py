@@ -7,7 +7,10 @@ from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.data.column_quantiles import column_quantiles
 from torch_geometric_rfm.data.column_sample import ColumnSample
 from torch_geometric_rfm.data.database import load_database, load_dataset, load_task
+from torch_geometric_rfm.data.link_task import LinkTask
+from torch_geometric_rfm.data.pair_history import PairHistory
 from torch_geometric_rfm.data.task import Task
+from torch_geometric_rfm.data.task_splits import split_by_time
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.data.text_cache import embed_strings
 from torch_geometric_rfm.data.text_encoder import (
@@ -26,6 +29,8 @@ __all__ = [
     'CellType',
     'ColumnSample',
     'HashingTextEncoder',
+    'LinkTask',
+    'PairHistory',
     'SentenceTransformerEncoder',
     'Task',
     'TaskStore',
@@ -37,5 +42,6 @@ __all__ = [
     'load_database',
     'load_dataset',
     'load_task',
+    'split_by_time',
     'to_hetero',
 ]

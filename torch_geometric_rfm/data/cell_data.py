@@ -36,7 +36,8 @@ class CellData(Data):
         row_table (Tensor): :obj:`[R]` index into :obj:`table_names`.
         row_index (Tensor): :obj:`[R]` position of the row in its table.
         fkey_index (Tensor): :obj:`[2, E]` links from rows to parent rows.
-        fkey_type (Tensor): :obj:`[E]` index into :obj:`fkey_names`.
+        fkey_type (Tensor): :obj:`[E]` index into :obj:`fkey_names` and
+            :obj:`fkey_embedding`.
         seed_row, seed_time, visible_until, input_id, epoch (Tensor): :obj:`[B]`.
         mask (Tensor): :obj:`[N]`, :obj:`True` where the value is hidden.
         target (Tensor): :obj:`[N]` the truth of cells to predict (normalised, 0
@@ -77,6 +78,9 @@ class CellData(Data):
             return self.candidate_embedding.size(0)
         if key in ('column', 'candidate_column'):
             return self.column_embedding.size(0)
+        if key in ('fkey_type', 'fkey_target_type'):
+            phrases = self.get('fkey_embedding')
+            return 0 if phrases is None else phrases.size(0)
         if key == 'batch':
             return self.num_contexts
         return 0
@@ -105,6 +109,11 @@ class CellData(Data):
     def phrases(self) -> list[str]:
         r"""Names of the columns :obj:`[C]`, in whatever way contexts were joined."""
         return _flat(self.column_names)
+
+    @property
+    def fkey_phrases(self) -> list[str]:
+        r"""Names of the foreign keys :obj:`[F]`, as :obj:`phrases` has columns."""
+        return _flat(self.fkey_names)
 
     @property
     def row_context(self) -> Tensor:

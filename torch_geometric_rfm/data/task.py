@@ -10,8 +10,11 @@ from torch_geometric_rfm.data.class_labels import encode_classes
 from torch_geometric_rfm.data.class_metrics import accuracy, log_loss, macro_f1
 from torch_geometric_rfm.data.database import load_database
 from torch_geometric_rfm.data.keys import primary_key_index
+from torch_geometric_rfm.data.task_splits import to_horizon
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from relbench.base import BaseTask, Database
 
 SPLITS = ('train', 'val', 'test')
@@ -88,6 +91,10 @@ class Task:
         """
         name = getattr(task, 'name', None) or type(task).__name__
         kind = task.task_type.value
+        if kind == 'recommendation':
+            from torch_geometric_rfm.data.link_task import LinkTask
+
+            return LinkTask.from_relbench(task, db, horizon)
         if kind not in _CELL_TYPES:
             raise ValueError(
                 f"task '{name}' is of type '{kind}'; {', '.join(_CELL_TYPES)} can be "
@@ -136,7 +143,7 @@ class Task:
             time_col=task.time_col,
             target_col=task.target_col,
             cell_type=cell_type,
-            horizon=_horizon(task, name, horizon),
+            horizon=horizon_of(task, name, horizon),
             frame=frame,
             hidden_columns=[tuple(pair) for pair in task.hidden_columns()],
             cutoffs={
@@ -150,6 +157,130 @@ class Task:
         )
         out.validate()
         return out
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        db: Any,
+        entity_table: str,
+        horizon: Any = None,
+        **kwargs: Any,
+    ) -> 'Task':
+        r"""A task of a data frame with an entity, a time and a label in each row.
+
+        Args:
+            frame (pd.DataFrame): The labels, one of an entity and time. A missing
+                label is a row to be predicted.
+            db (str, Path, relbench.base.Dataset or relbench.base.Database): The
+                database, uncut.
+            entity_table (str): The table of the entities.
+            horizon (str or pd.Timedelta, optional): When a label becomes known,
+                counted from its time. (default: :obj:`None`)
+            **kwargs (optional): The following.
+            name (str): The name of the task. (default: :obj:`"task"`)
+            entity_col (str, optional): The column of primary keys of the entities;
+                the one named as the primary key if not given.
+                (default: :obj:`None`)
+            time_col (str, optional): The column of the times; the only one of
+                datetimes if not given. (default: :obj:`None`)
+            target_col (str, optional): The column of the labels; the only one left
+                if not given. (default: :obj:`None`)
+            split_col (str, optional): A column of :obj:`"train"`, :obj:`"val"` and
+                :obj:`"test"`; :obj:`"split"` if there is one, else rows are split
+                by the cutoffs, see
+                :func:`~torch_geometric_rfm.data.split_by_time`.
+                (default: :obj:`None`)
+            known_col (str, optional): A column of the times at which labels become
+                known; the horizon is the longest wait. (default: :obj:`None`)
+            cell_type (str, optional): What the label is: :obj:`"boolean"` if all
+                are true, false, 0 or 1, :obj:`"category"` for strings and
+                :obj:`"number"` else, if not given. (default: :obj:`None`)
+            val_timestamp, test_timestamp (pd.Timestamp, optional): The cutoffs;
+                those of the dataset if not given. (default: :obj:`None`)
+            hidden_columns (list): :obj:`(table, column)` pairs that give labels
+                away, and may not be seen. (default: :obj:`()`)
+
+        Raises:
+            ValueError: If there are no rows, an entity and time stands twice, an
+                entity is null or unknown, a time or all labels are missing, no
+                horizon is known, or columns cannot be told apart.
+
+        Example:
+            >>> from torch_geometric_rfm.testing import toy_database
+            >>> frame = pd.DataFrame({
+            ...     'customer_id': [3, 7, 3, 5],
+            ...     'date': pd.to_datetime(['2021-02-01', '2021-03-01', '2021-05-02',
+            ...                             '2021-09-03']),
+            ...     'returns': [0, 1, 1, 0],
+            ... })
+            >>> task = Task.from_frame(
+            ...     frame, toy_database(), 'customers', '30 days',
+            ...     val_timestamp='2021-05-01', test_timestamp='2021-09-01')
+            >>> task.frame['split'].tolist()
+            ['train', 'train', 'val', 'test']
+        """
+        from torch_geometric_rfm.data.task_frame import task_from_frame
+
+        return task_from_frame(frame, db, entity_table, horizon, **kwargs)
+
+    @classmethod
+    def from_sql(
+        cls,
+        sql: 'str | Path',
+        db: Any,
+        entity_table: str,
+        horizon: Any = None,
+        **kwargs: Any,
+    ) -> 'Task':
+        r"""A task of a DuckDB query that gives an entity, a time and a label in
+        each row.
+
+        The tables of the database are views of the query, and so is
+        :obj:`timestamps`, as in RelBench, with the times to ask about in its column
+        :obj:`timestamp`; :obj:`{horizon}` (or :obj:`{timedelta}`) stands for the
+        horizon. The query reads and cannot write.
+
+        The query is run again without rows after each cutoff: labels that are
+        said to be known by then must come out the same.
+
+        Args:
+            sql (str or Path): One :obj:`SELECT`, or a file of it.
+            db (str, Path, relbench.base.Dataset or relbench.base.Database): The
+                database, uncut.
+            entity_table (str): The table of the entities.
+            horizon (str or pd.Timedelta, optional): When a label becomes known,
+                counted from its time. (default: :obj:`None`)
+            timestamps (pd.Series, optional): The times of the view
+                :obj:`timestamps`; one horizon apart, up to and from the cutoffs,
+                if not given. (default: :obj:`None`)
+            check_horizon (bool): Whether to run the query again without the
+                future. (default: :obj:`True`)
+            **kwargs (optional): Further arguments of :meth:`from_frame`.
+
+        Raises:
+            ImportError: If DuckDB is not installed.
+            ValueError: If the query is not one :obj:`SELECT`, fails, returns no
+                rows, or labels need rows after their horizon; and as in
+                :meth:`from_frame`.
+
+        Example:
+            >>> from torch_geometric_rfm.testing import toy_database
+            >>> sql = '''
+            ...     SELECT customer_id, timestamp, sum(amount) AS amount
+            ...     FROM timestamps JOIN orders ON date > timestamp
+            ...     AND date <= timestamp + INTERVAL '{horizon}'
+            ...     GROUP BY ALL
+            ... '''
+            >>> task = Task.from_sql(
+            ...     sql, toy_database(), 'customers', '30 days', name='amount',
+            ...     val_timestamp='2021-05-01', test_timestamp='2021-09-01')
+            >>> task.cell_type.name, task.target_col
+            ('NUMBER', 'amount')
+        """
+        from torch_geometric_rfm.data.task_sql import task_from_sql
+
+        return task_from_sql(sql, db, entity_table, horizon, **kwargs)
 
     def validate(self) -> None:
         r"""Checks that there is something to learn.
@@ -281,12 +412,14 @@ def entity_rows(db: 'Database', table: str, keys: pd.Series, task: str) -> np.nd
     return rows.astype(np.int64)
 
 
-def _horizon(task: 'BaseTask', name: str, horizon: Any) -> pd.Timedelta:
+def horizon_of(task: 'BaseTask', name: str, horizon: Any) -> pd.Timedelta:
+    r"""When labels of a RelBench task become known, counted from their time.
+
+    Raises:
+        ValueError: If the task does not say, or it is negative.
+    """
     if horizon is not None:
-        value = pd.Timedelta(horizon)
-        if value < pd.Timedelta(0):
-            raise ValueError(f'horizon must not be negative (got {horizon})')
-        return value
+        return to_horizon(horizon)
     kind = getattr(task, 'kind', 'forecast')
     if kind == 'autocomplete':
         return pd.Timedelta(0)

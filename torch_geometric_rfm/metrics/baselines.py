@@ -12,7 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from torch_geometric_rfm.data import CellType, Task, TaskStore
+from torch_geometric_rfm.data import CellType, LinkTask, Task, TaskStore
+from torch_geometric_rfm.metrics.link_baselines import recommend_by_counts
 
 Rows = NDArray[np.int64]
 Baseline = Callable[[TaskStore, Rows, Rows], NDArray[np.float64]]
@@ -145,6 +146,9 @@ def evaluate_baselines(
     rows = task_store.rows_of_split(split)
     until = task_store.visible_until(rows, protocol)
     task = task_store.task
+    if isinstance(task, LinkTask):
+        found = recommend_by_counts(task_store, rows, until)
+        return {name: task.evaluate(best, split) for name, best in found.items()}
     return {
         name: task.evaluate(baseline(task_store, rows, until), split)
         for name, baseline in baselines_of(task).items()

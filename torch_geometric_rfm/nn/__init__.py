@@ -9,6 +9,8 @@ from .decoder import CellDecoder
 from .dense_mask import DenseMask
 from .encoder import CellEncoder
 from .hetero_relational_block import HeteroRelationalBlock
+from .link_candidates import LinkCandidates, link_candidates
+from .link_decoder import LinkDecoder
 from .masks.attention_mask import AttentionMask
 from .masks.blocked_mask import BlockedMask
 from .masks.cell_masks import (
@@ -21,10 +23,17 @@ from .masks.cell_masks import (
 from .masks.edge_mask import EdgeMask
 from .masks.flex_mask import FlexMask
 from .masks.id_mask import IdMask
-from .models import RelationalTransformer, from_official, to_official
+from .models import (
+    RelationalRecommender,
+    RelationalTransformer,
+    from_official,
+    to_official,
+)
 from .number_head import number_quantiles
 from .relational_block import RelationalBlock
+from .row_readout import RowReadout
 from .soft_bins import piecewise_linear, soft_bins
+from .top_k import exact_top_k
 from .value_encoding import encode_datetime, encode_number
 
 __all__ = [
@@ -38,18 +47,24 @@ __all__ = [
     'FlexMask',
     'HeteroRelationalBlock',
     'IdMask',
+    'LinkCandidates',
+    'LinkDecoder',
     'RelationalAttention',
     'RelationalBlock',
+    'RelationalRecommender',
     'RelationalTransformer',
+    'RowReadout',
     'attention_masks',
     'candidate_scores',
     'column_mask',
     'encode_datetime',
     'encode_number',
+    'exact_top_k',
     'feature_mask',
     'from_cell_graph',
     'from_official',
     'full_mask',
+    'link_candidates',
     'neighbor_mask',
     'number_quantiles',
     'piecewise_linear',

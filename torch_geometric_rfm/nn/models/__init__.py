@@ -1,6 +1,12 @@
 r"""Whole models."""
 
 from .key_map import from_official, to_official
+from .relational_recommender import RelationalRecommender
 from .relational_transformer import RelationalTransformer
 
-__all__ = ['RelationalTransformer', 'from_official', 'to_official']
+__all__ = [
+    'RelationalRecommender',
+    'RelationalTransformer',
+    'from_official',
+    'to_official',
+]

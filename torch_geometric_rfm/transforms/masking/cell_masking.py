@@ -1,3 +1,5 @@
+import zlib
+
 import torch
 from torch import Tensor
 
@@ -26,9 +28,12 @@ def view_cells(
     position = torch.arange(batch.numel(), device=device) - first[batch]
     local_row = torch.arange(data.num_rows, device=device) - data.seed_row[row_context]
     child, parent = data.fkey_index
-    link_key = join(
-        keys[row_context[child]], local_row[child], data.fkey_type, local_row[parent]
-    )
+    fkey = data.fkey_type
+    if data.get('fkey_names') is not None:
+        # Their numbers depend on the batch, their names do not.
+        names = [zlib.crc32(name.encode()) for name in data.fkey_phrases]
+        fkey = torch.tensor(names, dtype=torch.long, device=device)[fkey]
+    link_key = join(keys[row_context[child]], local_row[child], fkey, local_row[parent])
 
     eligible = ~data.predict_mask
     if len(cell_types) < len(CellType):
