@@ -19,8 +19,15 @@ from .masks.cell_masks import (
 from .masks.edge_mask import EdgeMask
 from .masks.flex_mask import FlexMask
 from .masks.id_mask import IdMask
-from .models import RelationalTransformer, from_official, to_official
+from .models import (
+    RelationalMAE,
+    RelationalTransformer,
+    from_official,
+    to_official,
+)
 from .relational_block import RelationalBlock
+from .row_embeddings import RowEmbeddings, row_embeddings, row_mean, to_x_dict
+from .visible_cells import select_cells, visible_cells
 
 __all__ = [
     'AttentionMask',
@@ -34,7 +41,9 @@ __all__ = [
     'IdMask',
     'RelationalAttention',
     'RelationalBlock',
+    'RelationalMAE',
     'RelationalTransformer',
+    'RowEmbeddings',
     'attention_masks',
     'column_mask',
     'feature_mask',
@@ -43,8 +52,13 @@ __all__ = [
     'full_mask',
     'neighbor_mask',
     'register_mask',
+    'row_embeddings',
+    'row_mean',
     'row_parents',
+    'select_cells',
     'to_cell_graph',
     'to_edge_index',
     'to_official',
+    'to_x_dict',
+    'visible_cells',
 ]

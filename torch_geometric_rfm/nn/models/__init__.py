@@ -1,6 +1,7 @@
 r"""Whole models."""
 
 from .key_map import from_official, to_official
+from .relational_mae import RelationalMAE
 from .relational_transformer import RelationalTransformer
 
-__all__ = ['RelationalTransformer', 'from_official', 'to_official']
+__all__ = ['RelationalMAE', 'RelationalTransformer', 'from_official', 'to_official']
