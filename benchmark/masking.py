@@ -78,7 +78,7 @@ class Database:
         rows = np.flatnonzero(known.to_numpy())
         rng = np.random.default_rng((seed, num_labels))
         kept = rng.choice(rows, min(num_labels, rows.size), replace=False)
-        others = np.setdiff1d(np.flatnonzero((frame['split'] == 'train')), kept)
+        others = np.setdiff1d(np.flatnonzero(frame['split'] == 'train'), kept)
         frame.loc[others, 'label'] = np.nan
         frame.loc[others, 'split'] = 'unlabelled'
         few = Task(**{**task.__dict__, 'frame': frame})

@@ -1,4 +1,4 @@
-r"""What masking.py compares: objectives, the contexts they share, and their training."""
+r"""What masking.py compares: objectives, their contexts, and their training."""
 
 import time
 from collections.abc import Iterator
