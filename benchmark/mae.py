@@ -44,7 +44,7 @@ def make_encoder(preset):
 
 def seconds_of_step(model, cells, loss_fn):
     start = time.perf_counter()
-    loss_fn(model(cells, hidden_only=True), cells).backward()
+    loss_fn(model(cells, all_heads=True), cells).backward()
     seconds = time.perf_counter() - start
     model.zero_grad(set_to_none=True)
     return seconds

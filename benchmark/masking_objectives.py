@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from torch_geometric_rfm.data import CellData, CellStore, ColumnSample
+from torch_geometric_rfm.data.candidates import Candidates
 from torch_geometric_rfm.data.cell_data import UNDATED
 from torch_geometric_rfm.loss import MaskedCellLoss
 from torch_geometric_rfm.nn import RelationalMAE, RelationalTransformer
@@ -20,7 +21,6 @@ from torch_geometric_rfm.transforms.masking import MaskStrategy
 from torch_geometric_rfm.transforms.masking.random_draws import CELL, uniform
 
 LR = 1.5e-3
-CELL_TYPES = ('number', 'boolean', 'datetime')
 
 
 class SeedCellStrategy(MaskStrategy):
@@ -111,6 +111,7 @@ class DatabaseContexts:
         self.row_time = row_time
         self.sampler = ContextSampler(store, num_cells=num_cells, seed=seed)
         self.column_sample = ColumnSample(store, seed=seed)
+        self.candidates = Candidates(store, seed=seed)
         self.batch_size, self.transform, self.seed = batch_size, transform, seed
 
     def __iter__(self) -> Iterator[CellData]:
@@ -121,9 +122,10 @@ class DatabaseContexts:
             rows = np.array([rng.choice(self.tables[t]) for t in table])
             time = self.row_time[rows]
             number = np.arange(self.batch_size) + step * self.batch_size
-            cells = self.sampler.sample(rows, time, time, number)
+            cells, strings = self.sampler.sample_indices(rows, time, time, number)
+            cells = self.sampler.attach(cells, strings)
             cells.column_sample = self.column_sample
-            yield self.transform(cells)
+            yield self.candidates.attach(self.transform(cells), strings)
             step += 1
 
 
@@ -133,7 +135,7 @@ def contexts_of(
     r"""The batches of an objective. All have the same contexts."""
     options = OBJECTIVES[objective]
     assert options is not None
-    transform = MaskCells(**options, seed=seed, cell_types=CELL_TYPES)
+    transform = MaskCells(**options, seed=seed)
     return DatabaseContexts(
         store, cutoff, args.batch_size, args.num_cells, transform, seed
     )
@@ -145,7 +147,7 @@ def flops_of_step(model: torch.nn.Module, batches: DatabaseContexts) -> float:
     counter = FlopCounterMode(display=False)
     with counter:
         for _, cells in zip(range(count), batches):
-            loss = MaskedCellLoss()(model(cells, hidden_only=True), cells)
+            loss = MaskedCellLoss()(model(cells, all_heads=True), cells)
             loss.backward()
     model.zero_grad(set_to_none=True)
     return counter.get_total_flops() / count
@@ -170,7 +172,7 @@ def pretrain(
         for group in optimizer.param_groups:
             group['lr'] = LR * warmup_cosine(budget.progress)
         cells = next(stream)
-        loss = loss_fn(model(cells, hidden_only=True), cells)
+        loss = loss_fn(model(cells, all_heads=True), cells)
         skipped += loss_fn.last_skipped
         if not loss.isfinite():
             raise ValueError(f'the loss is not finite (got {float(loss)})')

@@ -30,6 +30,7 @@ from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.train import TrainConfig, fit, predict_rows
 from torch_geometric_rfm.transforms import MaskCells
 
+TASKS = ['prescriptions-route', 'outputs-value', 'inputs-rate']
 EVENTS = ['inputs', 'outputs', 'prescriptions', 'procedure_events', 'transfers']
 
 
@@ -69,7 +70,7 @@ def pretrain(model, batches, num_steps):
     loss_fn = MaskedCellLoss()
     losses = []
     for _, cells in zip(range(num_steps), batches):
-        loss = loss_fn(model(cells, hidden_only=True), cells)
+        loss = loss_fn(model(cells, all_heads=True), cells)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -84,7 +85,7 @@ def pretrain(model, batches, num_steps):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('folder', type=Path, help='database in the layout of RelBench')
-    parser.add_argument('--tasks', nargs='+', default=['outputs-value', 'inputs-rate'])
+    parser.add_argument('--tasks', nargs='+', default=TASKS)
     parser.add_argument('--events', nargs='+', default=EVENTS, help='tables of events')
     parser.add_argument('--num_steps', type=int, default=2000, help='of pretraining')
     parser.add_argument('--fine_tune_steps', type=int, default=500)

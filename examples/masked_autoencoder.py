@@ -30,7 +30,7 @@ def pretrain(model, loader, num_steps):
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     loss_fn = MaskedCellLoss()
     for cells in islice(cycle(loader), num_steps):
-        loss = loss_fn(model(cells, hidden_only=True), cells)
+        loss = loss_fn(model(cells, all_heads=True), cells)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -18,6 +18,8 @@ from torch_geometric_rfm.data import (
     load_task,
     to_hetero,
 )
+from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.metrics import fit_temperature
 from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.sampler.context_policy import DEFAULT_OWN_LABELS
 from torch_geometric_rfm.train.checkpoint import (
@@ -26,7 +28,7 @@ from torch_geometric_rfm.train.checkpoint import (
     save_checkpoint,
 )
 from torch_geometric_rfm.train.fit import FitResult, TrainConfig, fit
-from torch_geometric_rfm.train.predict import predict_rows
+from torch_geometric_rfm.train.predict import predict_outputs, predict_rows
 
 if TYPE_CHECKING:
     from relbench.base import Database
@@ -109,6 +111,7 @@ class RelationalPredictor:
         self.model = model
         self.sampling = {**SAMPLING, **sampling}
         self.training: dict[str, Any] = {}
+        self.temperature: dict[str, float] = {}
         self._opened: dict[Any, _Opened] = {}
 
     def open_task(self, db: Any, task: Any, horizon: Any = None) -> TaskStore:
@@ -173,6 +176,7 @@ class RelationalPredictor:
     ) -> FitResult:
         r"""Trains on tasks already opened; see :meth:`fit`."""
         train_config = TrainConfig(**config)
+        self.temperature = {}  # The weights change.
         self.training = {'tasks': [s.task.name for s in stores], **vars(train_config)}
         folder = None if out is None else prepare_folder(out)
         save = None
@@ -199,6 +203,7 @@ class RelationalPredictor:
             'text_encoder': self.text_encoder.identity(),
             'sampling': self.sampling,
             'training': self.training,
+            'temperature': self.temperature,
         }
 
     @staticmethod
@@ -222,6 +227,7 @@ class RelationalPredictor:
         time: Any = None,
         horizon: Any = None,
         progress: Any = None,
+        interval: float | None = None,
     ) -> pd.DataFrame:
         r"""Predicts a split of a task, or entities that have no label yet.
 
@@ -237,10 +243,15 @@ class RelationalPredictor:
                 about.
             horizon (str, optional): See :meth:`open_task`.
             progress (callable, optional): Wraps the batches.
+            interval (float, optional): Of numbers, the share of labels that shall
+                lie between :obj:`lower` and :obj:`upper`, as :obj:`0.9`, for models
+                with :obj:`number_head="quantile"` or :obj:`"bins"`.
+                (default: :obj:`None`)
 
         Returns:
             A frame with the entity, the time and :obj:`prediction`: a number
-            in its own unit, or the probability of true.
+            in its own unit, the probability of true, or the most likely class,
+            followed by :obj:`probability_<class>` of each.
         """
         store = self.open_task(db, task, horizon)
         if (entities is None) != (time is None):
@@ -256,13 +267,28 @@ class RelationalPredictor:
             split = split or 'test'
             keys = self._keys(store, split)
         frame = store.task.frame[store.split == split]
-        return pd.DataFrame(
+        out = pd.DataFrame(
             {
                 store.task.entity_col: keys,
                 store.task.time_col: frame['time'].to_numpy(),
-                'prediction': self.predict_rows(store, split, protocol, progress),
             }
         )
+        if interval is not None:
+            if not 0.0 < interval < 1.0:
+                raise ValueError(
+                    f"'interval' must lie between 0 and 1 (got {interval})"
+                )
+            levels = [0.5, 0.5 - interval / 2, 0.5 + interval / 2]
+            names = ['prediction', 'lower', 'upper']
+            out[names] = self.predict_rows(store, split, protocol, progress, levels)
+            return out
+        prediction = self.predict_rows(store, split, protocol, progress)
+        if store.task.cell_type != CellType.CATEGORY:
+            return out.assign(prediction=prediction)
+        classes = np.array(store.task.classes, dtype=object)
+        out['prediction'] = classes[prediction.argmax(axis=1)]
+        names = [f'probability_{name}' for name in classes]
+        return pd.concat([out, pd.DataFrame(prediction, columns=names)], axis=1)
 
     def _database(self, store: TaskStore) -> 'Database':
         return next(o.db for o in self._opened.values() if o.store is store.store)
@@ -280,17 +306,72 @@ class RelationalPredictor:
         rows: Any,
         protocol: str = 'rolling',
         progress: Any = None,
+        levels: list[float] | None = None,
     ) -> np.ndarray:
-        r"""Predictions for a split or rows of an opened task, in their order.
+        r"""Predictions for a split or rows of an opened task, in their order; see
+        :func:`~torch_geometric_rfm.train.predict_rows`.
 
         Raises:
             ValueError: If the store was made with another text encoder.
         """
+        self._check_store(store)
+        return predict_rows(
+            self.model,
+            store,
+            rows,
+            protocol,
+            progress=progress,
+            levels=levels,
+            temperature=self.temperature.get(store.task.name, 1.0),
+            **self.sampling,
+        )
+
+    def calibrate(
+        self,
+        db: Any,
+        task: Any,
+        split: str = 'val',
+        protocol: str = 'rolling',
+        horizon: Any = None,
+        progress: Any = None,
+    ) -> float:
+        r"""Finds the temperature that makes the probabilities of a task most likely
+        on a split, keeps it in :attr:`temperature` for further predictions, and
+        returns it. It is saved with the model.
+
+        Raises:
+            ValueError: If the task is a regression, or the split has no labels.
+        """
+        return self.calibrate_rows(
+            self.open_task(db, task, horizon), split, protocol, progress
+        )
+
+    def calibrate_rows(
+        self,
+        store: TaskStore,
+        split: str = 'val',
+        protocol: str = 'rolling',
+        progress: Any = None,
+    ) -> float:
+        r"""Calibrates an opened task; see :meth:`calibrate`."""
+        if store.task.cell_type == CellType.NUMBER:
+            raise ValueError(
+                f"task '{store.task.name}' is a regression, which has no probabilities "
+                'to calibrate; its intervals come from a model with number_head='
+                "'quantile'"
+            )
+        self._check_store(store)
+        label = store.task.labels_of_split(split)
+        logits = predict_outputs(
+            self.model, store, split, protocol, progress=progress, **self.sampling
+        )
+        temperature = fit_temperature(logits, label)
+        self.temperature[store.task.name] = temperature
+        return temperature
+
+    def _check_store(self, store: TaskStore) -> None:
         if store.store.text_encoder is not self.text_encoder:
             check_identity(store.store.text_encoder, self.text_encoder.identity())
-        return predict_rows(
-            self.model, store, rows, protocol, progress=progress, **self.sampling
-        )
 
     def evaluate(
         self,
@@ -301,7 +382,9 @@ class RelationalPredictor:
         horizon: Any = None,
         progress: Any = None,
     ) -> dict[str, float]:
-        r"""RelBench's metrics of the predictions for a split."""
+        r"""The metrics of the predictions for a split: RelBench's, and accuracy, log
+        loss and macro F1 of classes.
+        """
         store = self.open_task(db, task, horizon)
         store.task.labels_of_split(split)
         prediction = self.predict_rows(store, split, protocol, progress)
@@ -341,6 +424,7 @@ class RelationalPredictor:
         check_identity(encoder, identity)
         predictor = cls(model, encoder, **settings['sampling'])
         predictor.training = settings['training']
+        predictor.temperature = settings.get('temperature', {})
         return predictor
 
     def __repr__(self) -> str:

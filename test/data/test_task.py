@@ -121,8 +121,8 @@ def test_horizon():
     [
         ({'entity_table': 'people'}, "about table 'people', which the database lacks"),
         (
-            {'task_type': SimpleNamespace(value='multiclass_classification')},
-            "is of type 'multiclass_classification'; binary",
+            {'task_type': SimpleNamespace(value='multilabel_classification')},
+            "is of type 'multilabel_classification'; binary",
         ),
     ],
 )

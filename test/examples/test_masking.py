@@ -68,6 +68,14 @@ def test_ehr_masked_pretraining():
         pytest.skip('needs the MIMIC demo')
     sizes = ['--num_steps', 3, '--fine_tune_steps', 2, '--num_cells', 48]
     out = run('ehr_masked_pretraining.py', folder, *sizes, '--max_rows', 32)
-    lines = re.findall(r'^(\S+) +(none|masked) +nmae +[\d.]+ +[\d.]+$', out, re.M)
-    tasks = ('outputs-value', 'inputs-rate')
-    assert lines == [(task, way) for task in tasks for way in ('none', 'masked')]
+    figures = r' +[\d.]+ +[\d.]+$'
+    lines = re.findall(r'^(\S+) +(none|masked) +(\S+)' + figures, out, re.M)
+    assert lines == [
+        (task, way, metric)
+        for task, metric in (
+            ('prescriptions-route', 'accuracy'),
+            ('outputs-value', 'nmae'),
+            ('inputs-rate', 'nmae'),
+        )
+        for way in ('none', 'masked')
+    ]

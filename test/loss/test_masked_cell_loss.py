@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch_geometric.data import Batch
 
+from torch_geometric_rfm.data import CellType
 from torch_geometric_rfm.loss import MaskedCellLoss
 from torch_geometric_rfm.testing import random_cells
 
@@ -91,11 +92,11 @@ def test_bad_arguments(cells):
         MaskedCellLoss(huber_delta=math.nan)
     with pytest.raises(ValueError, match=r"'weights' .* \(got -1.0 for 'number'\)"):
         MaskedCellLoss(weights={'number': -1.0})
-    zero = dict.fromkeys(['number', 'boolean', 'datetime'], 0)
+    zero = dict.fromkeys([kind.name.lower() for kind in CellType], 0)
     with pytest.raises(ValueError, match=r"one of the 'weights' must be above 0"):
         MaskedCellLoss(weights=zero)
-    with pytest.raises(ValueError, match=r"'weights' must be of number.*got 'text'"):
-        MaskedCellLoss(weights={'text': 1.0})
+    with pytest.raises(ValueError, match=r"'losses' must be of number.*got 'text'"):
+        MaskedCellLoss(losses={'text': 'l1'})
     with pytest.raises(ValueError, match=r"'losses' must be functions or .*l7"):
         MaskedCellLoss(losses={'number': 'l7'})
     with pytest.raises(ValueError, match=r'unknown cell type .*numbers'):

@@ -1,8 +1,10 @@
 r"""From databases and graphs to stores of typed cells."""
 
+from torch_geometric_rfm.data.candidates import Candidates
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.column_quantiles import column_quantiles
 from torch_geometric_rfm.data.column_sample import ColumnSample
 from torch_geometric_rfm.data.database import load_database, load_dataset, load_task
 from torch_geometric_rfm.data.task import Task
@@ -18,6 +20,7 @@ from torch_geometric_rfm.data.text_encoder import (
 from torch_geometric_rfm.data.to_hetero import to_hetero
 
 __all__ = [
+    'Candidates',
     'CellData',
     'CellStore',
     'CellType',
@@ -28,6 +31,7 @@ __all__ = [
     'TaskStore',
     'TextEncoder',
     'check_identity',
+    'column_quantiles',
     'embed_strings',
     'get_text_encoder',
     'load_database',

@@ -15,9 +15,11 @@ class CellData(Data):
     A cell is a present value of a feature column. :math:`N` cells lie in
     :math:`R` rows of :math:`B` contexts; cells of a row are consecutive, the
     first row of a context is its seed row. Strings and column phrases travel
-    as indices into :obj:`text_embedding` and :obj:`column_embedding`. The last four
-    attributes come with :class:`~torch_geometric_rfm.transforms.MaskCells`, where
-    its arguments call for them.
+    as indices into :obj:`text_embedding` and :obj:`column_embedding`. The last
+    attributes, from :obj:`target_text_index` on, come with
+    :class:`~torch_geometric_rfm.transforms.MaskCells`, where its arguments call for
+    them; those of candidates with
+    :class:`~torch_geometric_rfm.loader.ContextLoader`.
 
     Attributes:
         value (Tensor): :obj:`[N]` normalised numbers, booleans and datetimes,
@@ -39,6 +41,15 @@ class CellData(Data):
         mask (Tensor): :obj:`[N]`, :obj:`True` where the value is hidden.
         target (Tensor): :obj:`[N]` the truth of cells to predict (normalised, 0
             and 1 for booleans, 0 for strings), NaN where unknown and elsewhere.
+        column_quantiles (Tensor): :obj:`[C, 33]` for each column the edges of bins
+            of equal shares, see
+            :func:`~torch_geometric_rfm.data.column_quantiles`.
+        candidate_embedding (Tensor): :obj:`[K, text_channels]` the values that
+            categories to predict may have.
+        candidate_column (Tensor): :obj:`[K]` the column of each.
+        target_candidate (Tensor): :obj:`[N]` the truth of categories to predict,
+            among the candidates; without meaning where :obj:`target` is NaN and for
+            other cells.
         batch, ptr (Tensor): :obj:`[N]`, :obj:`[B + 1]` context of each cell,
             in batches of a loader.
         target_text_index (Tensor): :obj:`[N]` the string, in
@@ -62,7 +73,9 @@ class CellData(Data):
             return self.num_rows
         if key in ('text_index', 'target_text_index'):
             return self.text_embedding.size(0)
-        if key == 'column':
+        if key == 'target_candidate':
+            return self.candidate_embedding.size(0)
+        if key in ('column', 'candidate_column'):
             return self.column_embedding.size(0)
         if key == 'batch':
             return self.num_contexts

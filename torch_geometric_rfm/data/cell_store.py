@@ -3,6 +3,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
@@ -50,6 +52,8 @@ class CellStore:
         text_embedding (Tensor): :obj:`[U, text_channels]` of unique strings.
         column_embedding (Tensor): :obj:`[C, text_channels]` of the phrases.
         cutoff (int, optional): Statistics count rows up to this unix time.
+        column_quantiles (Tensor, optional): What
+            :func:`~torch_geometric_rfm.data.column_quantiles` once found.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class CellStore:
         self.text_encoder = text_encoder
         self.cutoff = cutoff
         self.cache_dir = cache_dir
+        self.column_quantiles: Tensor | None = None
 
     @classmethod
     def from_tables(
@@ -273,6 +278,13 @@ class CellStore:
     def embed(self, strings: list[str]) -> Tensor:
         r"""Embeddings :obj:`[len(strings), text_channels]`, cached on disk."""
         return embed_strings(strings, self.text_encoder, cache_dir=self.cache_dir)
+
+    def embed_numbers(self, strings: NDArray[np.int64]) -> Tensor:
+        r"""Embeddings :obj:`[len(strings), text_channels]` of strings by their
+        numbers.
+        """
+        # Not with torch, whose threads would wait for work at the cost of others.
+        return torch.from_numpy(self.text_embedding.numpy().take(strings, axis=0))
 
     def __repr__(self) -> str:
         return (

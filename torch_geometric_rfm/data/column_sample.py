@@ -6,12 +6,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from torch_geometric_rfm.data.cell_store import CellStore
-from torch_geometric_rfm.data.raw_table import MISSING_TIME
+from torch_geometric_rfm.data.column_values import present_values, table_of_column
 from torch_geometric_rfm.data.store_arrays import (
-    KIND_BOOLEAN,
     KIND_DATETIME,
     KIND_STRING,
-    NEVER,
 )
 from torch_geometric_rfm.data.task_store import TaskStore
 
@@ -120,39 +118,17 @@ class ColumnSample:
         if self.hidden[column]:
             return np.zeros(0)
         arrays = self.store.arrays
-        table = int(np.searchsorted(arrays.column_start, column, side='right')) - 1
+        table = table_of_column(self.store, column)
         first, last = arrays.table_start[table : table + 2]
         rng = np.random.default_rng((self.seed, column))
         # Enough of a large table for most columns; the rare ones are searched.
         rows = rng.integers(0, last - first, 4 * self.size)
         if last - first > rows.size:
-            out = self._present(column, table, rows)
+            out = present_values(self.store, column, rows)
             if out.size >= self.size:
                 return out[: self.size]
-        out = self._present(column, table, np.arange(last - first))
+        out = present_values(self.store, column, np.arange(last - first))
         return out if out.size <= self.size else rng.choice(out, self.size, False)
-
-    def _present(
-        self, column: int, table: int, rows: NDArray[np.int64]
-    ) -> NDArray[np.float64 | np.int64]:
-        arrays, cutoff = self.store.arrays, self.store.cutoff
-        time = arrays.row_time[arrays.table_start[table] + rows]
-        rows = rows[time < NEVER if cutoff is None else time <= cutoff]
-        kind, slot = arrays.column_kind[column], arrays.column_slot[column]
-        if kind == KIND_STRING:
-            start, width = arrays.string_start[table], arrays.string_width[table]
-            strings = arrays.strings[start + rows * width + slot]
-            return strings[strings >= 0].astype(np.int64)
-        if kind == KIND_DATETIME:
-            start, width = arrays.datetime_start[table], arrays.datetime_width[table]
-            seconds = arrays.datetimes[start + rows * width + slot]
-            return seconds[seconds != MISSING_TIME]
-        start, width = arrays.number_start[table], arrays.number_width[table]
-        values = arrays.numbers[start + rows * width + slot].astype(np.float64)
-        values = values[~np.isnan(values)]
-        if kind == KIND_BOOLEAN:
-            return (values - arrays.column_mean[column]) / arrays.column_std[column]
-        return values
 
     def __repr__(self) -> str:
         name = self.__class__.__name__

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.class_labels import encode_classes
+from torch_geometric_rfm.data.class_metrics import accuracy, log_loss, macro_f1
 from torch_geometric_rfm.data.database import load_database
 from torch_geometric_rfm.data.keys import primary_key_index
 
@@ -13,6 +15,11 @@ if TYPE_CHECKING:
     from relbench.base import BaseTask, Database
 
 SPLITS = ('train', 'val', 'test')
+_CELL_TYPES = {
+    'binary_classification': CellType.BOOLEAN,
+    'multiclass_classification': CellType.CATEGORY,
+    'regression': CellType.NUMBER,
+}
 
 
 @dataclass
@@ -28,11 +35,15 @@ class Task:
         cell_type: What the label is.
         horizon: A label of time :math:`t` is known from :math:`t` plus horizon.
         frame: Columns :obj:`entity` (row of the entity in its table),
-            :obj:`time`, :obj:`label` (NaN where unknown) and :obj:`split`.
+            :obj:`time`, :obj:`label` (NaN where unknown; of a category, the number
+            of its class) and :obj:`split`.
         hidden_columns: :obj:`(table, column)` pairs that may not be seen.
         cutoffs: For each split the time at which the frozen protocol stops
             the clock; splits without one see up to their own time.
         relbench_task: The task that evaluates predictions.
+        classes: The classes that may be predicted, of a category.
+        other_classes: Classes of labels beyond, which cannot be predicted but may
+            be seen once they are known; their numbers follow.
     """
 
     name: str
@@ -46,6 +57,8 @@ class Task:
     hidden_columns: list[tuple[str, str]] = field(default_factory=list)
     cutoffs: dict[str, pd.Timestamp] = field(default_factory=dict)
     relbench_task: Any = None
+    classes: list[str] = field(default_factory=list)
+    other_classes: list[str] = field(default_factory=list)
 
     @classmethod
     def from_relbench(
@@ -53,17 +66,21 @@ class Task:
         task: 'BaseTask',
         db: 'Database | None' = None,
         horizon: Any = None,
+        classes: Sequence[Any] | None = None,
     ) -> 'Task':
         r"""Takes over a RelBench task, with the labels of all splits.
 
         Args:
             task (relbench.base.BaseTask): A forecast, autocomplete or external
-                task, of binary classification or regression.
+                task, of binary or multiclass classification, or regression.
             db (relbench.base.Database, optional): Its database, uncut; loaded
                 if not given. (default: :obj:`None`)
             horizon (str or pd.Timedelta, optional): When a label becomes
                 known, counted from its time. Needed for external tasks without
                 a timedelta. (default: :obj:`None`)
+            classes (sequence, optional): The classes that may be predicted, of
+                multiclass classification; those of train rows if not given.
+                (default: :obj:`None`)
 
         Raises:
             ValueError: If the task is of another type, has no horizon, no
@@ -71,10 +88,15 @@ class Task:
         """
         name = getattr(task, 'name', None) or type(task).__name__
         kind = task.task_type.value
-        if kind not in ('binary_classification', 'regression'):
+        if kind not in _CELL_TYPES:
             raise ValueError(
-                f"task '{name}' is of type '{kind}'; binary_classification and "
-                f'regression can be predicted so far'
+                f"task '{name}' is of type '{kind}'; {', '.join(_CELL_TYPES)} can be "
+                f'predicted so far'
+            )
+        cell_type = _CELL_TYPES[kind]
+        if classes is not None and cell_type != CellType.CATEGORY:
+            raise ValueError(
+                f"task '{name}' is of type '{kind}' and has no classes (got {classes})"
             )
         db = db or load_database(task.dataset)
         if task.entity_table not in db.table_dict:
@@ -91,9 +113,21 @@ class Task:
                     db, task.entity_table, frame[task.entity_col], name
                 ),
                 'time': pd.to_datetime(frame[task.time_col]).to_numpy(),
-                'label': np.asarray(label, dtype=np.float64),
+                'label': np.asarray(label, dtype=np.float64)
+                if cell_type != CellType.CATEGORY
+                else np.asarray(label, dtype=object),
             }
-            frames.append(pd.DataFrame(columns).assign(split=split))
+            frames.append(pd.DataFrame(columns, index=frame.index).assign(split=split))
+        frame = pd.concat(frames, ignore_index=True)
+        names: list[str] = []
+        others: list[str] = []
+        if cell_type == CellType.CATEGORY:
+            try:
+                frame['label'], names, others = encode_classes(
+                    frame['label'], frame['split'] == 'train', classes
+                )
+            except ValueError as error:
+                raise ValueError(f"task '{name}': {error}") from error
         dataset = task.dataset
         out = cls(
             name=name,
@@ -101,11 +135,9 @@ class Task:
             entity_col=task.entity_col,
             time_col=task.time_col,
             target_col=task.target_col,
-            cell_type=CellType.BOOLEAN
-            if kind == 'binary_classification'
-            else CellType.NUMBER,
+            cell_type=cell_type,
             horizon=_horizon(task, name, horizon),
-            frame=pd.concat(frames, ignore_index=True),
+            frame=frame,
             hidden_columns=[tuple(pair) for pair in task.hidden_columns()],
             cutoffs={
                 'train': dataset.val_timestamp,
@@ -113,6 +145,8 @@ class Task:
                 'test': dataset.test_timestamp,
             },
             relbench_task=task,
+            classes=names,
+            other_classes=others,
         )
         out.validate()
         return out
@@ -121,8 +155,9 @@ class Task:
         r"""Checks that there is something to learn.
 
         Raises:
-            ValueError: If the training split has no labels, or a binary task
-                labels other than 0 and 1, or only one of them.
+            ValueError: If the training split has no labels, a binary task labels
+                other than 0 and 1, or only one of them, or a category task not two
+                classes or labels that are none.
         """
         label = self.frame['label'][self.frame['split'] == 'train'].dropna()
         where = f"task '{self.name}' (column '{self.target_col}')"
@@ -144,6 +179,20 @@ class Task:
             if label.nunique() < 2:
                 missing = 'positive' if label.iloc[0] == 0 else 'negative'
                 raise ValueError(f'{where} has no {missing} rows in its train split')
+        if self.cell_type == CellType.CATEGORY:
+            names = [*self.classes, *self.other_classes]
+            codes = self.frame['label'].dropna()
+            if len(self.classes) < 2 or len(set(names)) < len(names):
+                raise ValueError(
+                    f"{where} is a category: 'classes' must name at least two, each "
+                    f'once (got {names})'
+                )
+            odd = codes[~codes.isin(range(len(names)))]
+            if len(odd):
+                raise ValueError(
+                    f'{where} has a label that is the number of none of its '
+                    f'{len(names)} classes (got {odd.iloc[0]:g})'
+                )
 
     def with_rows(
         self, db: 'Database', entities: pd.Series, time: Any, split: str = 'predict'
@@ -166,7 +215,11 @@ class Task:
 
     @property
     def metric_fns(self) -> list[Callable[[np.ndarray, np.ndarray], float]]:
-        r"""RelBench's metrics of the task, each a function of truth and prediction."""
+        r"""RelBench's metrics of the task, each a function of truth and prediction;
+        accuracy, log loss and macro F1 of a category, for which it has none.
+        """
+        if self.cell_type == CellType.CATEGORY:
+            return [accuracy, log_loss, macro_f1]
         if self.relbench_task is not None:
             return list(self.relbench_task.metrics)
         from relbench.metrics import make_nmae, roc_auc
@@ -202,7 +255,7 @@ class Task:
     def evaluate(self, prediction: np.ndarray, split: str) -> dict[str, float]:
         r"""RelBench's metrics of predictions for the rows of a split, in order."""
         self.labels_of_split(split)
-        if self.relbench_task is None:
+        if self.relbench_task is None or self.cell_type == CellType.CATEGORY:
             return self.score(self.labels_of_split(split), prediction)
         table = self.relbench_task.get_table(split, mask_input_cols=False)
         figures = self.relbench_task.evaluate(prediction, table)

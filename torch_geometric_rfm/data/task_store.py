@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.cell_type import CellType
@@ -28,6 +29,7 @@ class TaskArrays(NamedTuple):
     hidden: NDArray[np.bool_]  # [columns] what this task may not see
     horizon: int  # seconds
     label_type: int
+    string: NDArray[np.int64]  # [rows] string of the label, 0 where it is none
 
 
 class TaskStore:
@@ -41,7 +43,11 @@ class TaskStore:
         task (Task): The task.
         label_mean, label_std (float): Statistics of the train labels.
         target (Tensor): :obj:`[rows]` labels as the model is asked for them:
-            normalised numbers, or 0 and 1.
+            normalised numbers, or 0 and 1; of categories 0, NaN where the class is
+            none that may be predicted.
+        target_class (Tensor): :obj:`[rows]` numbers of classes, 0 where unknown.
+        class_embedding (Tensor): :obj:`[classes, text_channels]` of all classes;
+            their strings are numbered after those of the store.
     """
 
     def __init__(self, store: CellStore, task: Task) -> None:
@@ -65,14 +71,25 @@ class TaskStore:
         frame = task.frame
         self.split = frame['split'].to_numpy()
         label = frame['label'].to_numpy(dtype=np.float64)
-        train = label[self.split == 'train']
-        self.label_mean, self.label_std = mean_and_std(train)
-        value = normalise(label, self.label_mean, self.label_std).astype(np.float32)
-        boolean = task.cell_type == CellType.BOOLEAN
-        self.target = torch.from_numpy(
-            label.astype(np.float32) if boolean else value.copy()
-        )
-        self.arrays = _build_task_arrays(store, task, value)
+        self.label_mean, self.label_std = 0.0, 1.0
+        string = np.zeros(len(label), dtype=np.int64)
+        self.target_class = torch.from_numpy(np.nan_to_num(label).astype(np.int64))
+        names = [*task.classes, *task.other_classes]
+        self.class_embedding = store.embed(names)
+        if task.cell_type == CellType.CATEGORY:
+            value = np.where(np.isnan(label), np.nan, 0.0).astype(np.float32)
+            known = label < len(task.classes)
+            target = np.where(known, 0.0, np.nan).astype(np.float32)
+            string = self.target_class.numpy() + len(store.text_embedding)
+        else:
+            train = label[self.split == 'train']
+            self.label_mean, self.label_std = mean_and_std(train)
+            value = normalise(label, self.label_mean, self.label_std)
+            value = value.astype(np.float32)
+            boolean = task.cell_type == CellType.BOOLEAN
+            target = label.astype(np.float32) if boolean else value.copy()
+        self.target = torch.from_numpy(target)
+        self.arrays = _build_task_arrays(store, task, value, string)
 
     def rows_of_split(self, split: str) -> NDArray[np.int64]:
         r"""Rows of the task table that belong to a split.
@@ -114,17 +131,36 @@ class TaskStore:
         return until
 
     def denormalise(self, output: NDArray[np.float64]) -> NDArray[np.float64]:
-        r"""Model outputs as labels: numbers in their own unit, or probabilities."""
+        r"""Model outputs as labels: numbers in their own unit, or probabilities, of
+        the logits :obj:`[n, classes]` of categories too.
+        """
+        if self.task.cell_type == CellType.CATEGORY:
+            weight = np.exp(output - output.max(axis=1, keepdims=True))
+            return weight / weight.sum(axis=1, keepdims=True)
         if self.task.cell_type == CellType.BOOLEAN:
             return 1.0 / (1.0 + np.exp(-output))
         return output * self.label_std + self.label_mean
+
+    def embed_numbers(self, strings: NDArray[np.int64]) -> Tensor:
+        r"""Embeddings :obj:`[len(strings), text_channels]` of strings of the
+        database, and of classes, by their numbers.
+        """
+        table = self.store.text_embedding.numpy()
+        embedding = table.take(strings, axis=0, mode='clip')
+        is_class = strings >= len(table)
+        classes = self.class_embedding.numpy()
+        embedding[is_class] = classes[strings[is_class] - len(table)]
+        return torch.from_numpy(embedding)
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}('{self.task.name}', {self.store})"
 
 
 def _build_task_arrays(
-    store: CellStore, task: Task, value: NDArray[np.float32]
+    store: CellStore,
+    task: Task,
+    value: NDArray[np.float32],
+    string: NDArray[np.int64],
 ) -> TaskArrays:
     frame = task.frame
     table = store.table_names.index(task.entity_table)
@@ -171,6 +207,7 @@ def _build_task_arrays(
         hidden=hidden,
         horizon=math.ceil(task.horizon.total_seconds()),
         label_type=int(task.cell_type),
+        string=string,
     )
 
 
@@ -189,4 +226,5 @@ def empty_task_arrays(store: CellStore) -> Any:
         hidden=np.zeros(len(store.column_names), dtype=bool),
         horizon=0,
         label_type=0,
+        string=none,
     )

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
 from torch_geometric.loader.base import DataLoaderIterator
 
+from torch_geometric_rfm.data.candidates import Candidates
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.column_sample import ColumnSample
@@ -127,6 +128,7 @@ class ContextLoader(DataLoader):
         )
         self.transform = transform
         self.column_sample = ColumnSample(store, seed=seed)
+        self.candidates = Candidates(store, seed=seed)
         if isinstance(store, TaskStore):
             if input_time is not None:
                 raise ValueError(
@@ -207,7 +209,7 @@ class ContextLoader(DataLoader):
         if cells.get('column_sample') is self.column_sample:
             del cells.column_sample
         if not in_worker:
-            return cells
+            return self.candidates.attach(cells, strings)
         # What the receiver can look up itself need not travel.
         known = {'text_embedding': embedding, **self.context_sampler.shared}
         same = [key for key, value in known.items() if cells.get(key) is value]
@@ -220,7 +222,9 @@ class ContextLoader(DataLoader):
         if not is_packed or not isinstance(batch[0], PackedBatch):
             return batch
         cells, strings, same = batch[0].unpack(), batch[1], batch[2]
-        return self.context_sampler.attach(cells, torch.from_numpy(strings), same)
+        strings = torch.from_numpy(strings)
+        cells = self.context_sampler.attach(cells, strings, same)
+        return self.candidates.attach(cells, strings)
 
     def _get_iterator(self) -> Any:
         return DataLoaderIterator(super()._get_iterator(), self._receive)

@@ -7,6 +7,15 @@ from torch import Tensor
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.loss.number_loss import binned_cross_entropy, pinball_loss
+from torch_geometric_rfm.loss.string_loss import (
+    category_loss,
+    cosine_loss,
+    has_strings,
+    text_loss,
+)
+from torch_geometric_rfm.nn import CellOutput
+from torch_geometric_rfm.nn.number_head import LEVELS
 
 _SCALARS = (CellType.NUMBER, CellType.BOOLEAN, CellType.DATETIME)
 CellLoss = Callable[[Tensor, Tensor], Tensor]
@@ -16,9 +25,27 @@ r"""A loss of :math:`n` outputs and truths, for each of them."""
 class MaskedCellLoss(torch.nn.Module):
     r"""The loss of predicted values at the cells to predict whose truth is known.
 
-    The Huber loss for numbers and datetimes, binary cross entropy with logits
-    for booleans. Strings do not count. A context in which no cell counts is
-    skipped; where all are, the loss is zero.
+    Of values alone, the Huber loss for numbers and datetimes, binary cross entropy
+    with logits for booleans; strings do not count. Of the outputs of all heads
+    (:obj:`model(cells, all_heads=True)`) also those of strings, and of the heads of
+    numbers:
+
+    .. list-table::
+       :widths: 20 80
+
+       * - number
+         - Huber; the pinball loss of a quantile head, and cross entropy of a binned
+           one
+       * - category
+         - cross entropy over the candidates of the column
+       * - text
+         - cross entropy over the different texts of the batch (InfoNCE)
+       * - embedding
+         - one minus the cosine
+
+    Categories count in contexts with candidates alone, as a
+    :class:`~torch_geometric_rfm.loader.ContextLoader` makes them. A context in which
+    no cell counts is skipped; where all are, the loss is zero.
 
     Args:
         huber_delta (float, optional): The error beyond which the Huber loss is
@@ -37,9 +64,14 @@ class MaskedCellLoss(torch.nn.Module):
         last_figures (dict): Of the last call, the mean loss of each cell type that
             counted, before the factor and without gradient.
         last_skipped (int): Of the last call, the contexts that were skipped.
+        last_retrieval (dict): Of the last call, for categories and texts that
+            counted, the share whose truth had the highest score
+            (:obj:`'text_recall@1'`) and the mean of one over its place
+            (:obj:`'text_mrr'`).
 
     Shapes:
-        - **input:** values :math:`(N)`, contexts of :math:`N` cells
+        - **input:** values :math:`(N)` or the outputs of all heads, contexts of
+          :math:`N` cells
         - **output:** a scalar
 
     Raises:
@@ -87,55 +119,64 @@ class MaskedCellLoss(torch.nn.Module):
                     f"'losses' must be functions or of {', '.join(map(repr, named))} "
                     f'(got {loss!r} for {name!r})'
                 )
-            self.losses[_scalar('losses', name)] = (
-                loss if callable(loss) else named[loss]
-            )
-        self.weights = dict.fromkeys(_SCALARS, 1.0)
+            kind = CellType.from_name(name)
+            if kind not in _SCALARS:
+                raise ValueError(
+                    "'losses' must be of number, boolean or datetime, which have one "
+                    f"output a cell (got '{name}')"
+                )
+            self.losses[kind] = loss if callable(loss) else named[loss]
+        self.chosen = {CellType.from_name(name) for name in losses or {}}
+        self.weights = dict.fromkeys(CellType, 1.0)
         for name, weight in (weights or {}).items():
             if not 0.0 <= weight < float('inf'):
                 raise ValueError(
                     f"'weights' must be at least 0 (got {weight} for {name!r})"
                 )
-            self.weights[_scalar('weights', name)] = float(weight)
+            self.weights[CellType.from_name(name)] = float(weight)
         if not any(self.weights.values()):
             raise ValueError(
                 f"one of the 'weights' must be above 0 (got {dict(weights or {})})"
             )
         self.last_figures: dict[str, Tensor] = {}
         self.last_skipped = 0
+        self.last_retrieval: dict[str, Tensor] = {}
         self._last_cells: tuple[Tensor, Tensor, list[str]] | None = None
 
-    def forward(self, output: Tensor, cells: CellData) -> Tensor:
+    def forward(self, output: Tensor | CellOutput, cells: CellData) -> Tensor:
         r"""Computes the loss.
 
         Args:
-            output (Tensor): The predicted values :obj:`[N]`.
+            output (Tensor or CellOutput): The predicted values :obj:`[N]`, or the
+                outputs of all heads.
             cells (CellData): The contexts.
         """
-        if output.size() != cells.target.size():
+        heads = output if isinstance(output, CellOutput) else None
+        value = heads.value if heads is not None else output
+        assert isinstance(value, Tensor)
+        if heads is None and value.size() != cells.target.size():
             raise ValueError(
                 f"'output' must hold one value for each of the {cells.num_nodes} "
-                f'cells (got shape {list(output.shape)})'
+                f'cells (got shape {list(value.shape)})'
             )
-        known = cells.predict_mask & ~cells.target.isnan()
-        counted = [int(kind) for kind, weight in self.weights.items() if weight > 0]
-        types = torch.tensor(counted, device=known.device)
-        index = (known & torch.isin(cells.cell_type, types)).nonzero().view(-1)
+        index = self._counted(cells, heads is not None)
         batch = cells.batch_or_zeros[index]
         count = torch.bincount(batch, minlength=cells.num_contexts)
-        self.last_figures = {}
+        self.last_figures, self.last_retrieval = {}, {}
         self.last_skipped = int((count == 0).sum())
         self._last_cells = None
         if index.numel() == 0:
-            return 0.0 * output.sum()
+            return 0.0 * (value.sum() if heads is None else _sum(heads))
 
-        pred, kinds = output[index], cells.cell_type[index]
-        target = cells.target[index].to(pred.dtype)
+        kinds = cells.cell_type[index]
         places, parts = [], []
-        for value in kinds.unique().tolist():
-            kind = CellType(value)
+        for kind in map(CellType, kinds.unique().tolist()):
             at = (kinds == kind).nonzero().view(-1)
-            part = self.losses[kind](pred[at], target[at])
+            if heads is None:
+                target = cells.target[index[at]].to(value.dtype)
+                part = self.losses[kind](value[index[at]], target)
+            else:
+                part = self._loss_of_heads(kind, heads, index[at], cells)
             self.last_figures[kind.name.lower()] = part.detach().mean()
             places.append(at)
             parts.append((part, part * self.weights[kind]))
@@ -149,6 +190,41 @@ class MaskedCellLoss(torch.nn.Module):
             return weighted.mean()
         share = count[batch].to(loss.dtype).reciprocal()
         return (weighted * share).sum() / (count > 0).sum()
+
+    def _counted(self, cells: CellData, all_heads: bool) -> Tensor:
+        # The cells to predict whose truth is known and whose type counts.
+        known = cells.predict_mask & ~cells.target.isnan()
+        counted = [
+            int(kind)
+            for kind, weight in self.weights.items()
+            if weight > 0
+            and (kind in _SCALARS or (all_heads and has_strings(cells, kind)))
+        ]
+        types = torch.tensor(counted, dtype=torch.long, device=known.device)
+        return (known & torch.isin(cells.cell_type, types)).nonzero().view(-1)
+
+    def _loss_of_heads(
+        self, kind: CellType, heads: CellOutput, index: Tensor, cells: CellData
+    ) -> Tensor:
+        # Outputs of a type stand in the order of its cells.
+        at = torch.searchsorted(heads.index, index)
+        if kind in _SCALARS:
+            target = cells.target[index].to(heads.value.dtype)
+            if kind == CellType.NUMBER and heads.number_head != 'value':
+                if kind not in self.chosen:
+                    place = _place(heads.cell_type == kind, at)
+                    return _number_loss(heads, place, target)
+            return self.losses[kind](heads.value[at], target)
+        embedding = heads.embedding[_place(heads.cell_type >= CellType.CATEGORY, at)]
+        if kind == CellType.EMBEDDING:
+            truth = cells.text_embedding[cells.target_text_index[index]]
+            return cosine_loss(embedding, truth)
+        choose = category_loss if kind == CellType.CATEGORY else text_loss
+        loss, rank = choose(embedding, index, cells)
+        name = kind.name.lower()
+        self.last_retrieval[f'{name}_recall@1'] = (rank == 1).float().mean()
+        self.last_retrieval[f'{name}_mrr'] = rank.float().reciprocal().mean()
+        return loss
 
     def column_figures(self) -> dict[str, float]:
         r"""The mean loss of each column that counted in the last call, before the
@@ -172,11 +248,18 @@ class MaskedCellLoss(torch.nn.Module):
         )
 
 
-def _scalar(argument: str, name: str) -> CellType:
-    kind = CellType.from_name(name)
-    if kind not in _SCALARS:
-        raise ValueError(
-            f"'{argument}' must be of number, boolean or datetime, which have one "
-            f"output a cell (got '{name}')"
-        )
-    return kind
+def _place(chosen: Tensor, at: Tensor) -> Tensor:
+    # Where those at `at` stand among the chosen.
+    return (chosen.cumsum(0) - 1)[at]
+
+
+def _number_loss(heads: CellOutput, place: Tensor, target: Tensor) -> Tensor:
+    output = heads.number[place]
+    if heads.edges is not None:
+        return binned_cross_entropy(output, target, heads.edges[place])
+    levels = torch.tensor(LEVELS, dtype=output.dtype, device=output.device)
+    return pinball_loss(output, target, levels)
+
+
+def _sum(heads: CellOutput) -> Tensor:
+    return heads.value.sum() + heads.embedding.sum() + heads.number.sum()

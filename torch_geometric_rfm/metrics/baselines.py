@@ -67,12 +67,50 @@ def last_labels(store: TaskStore, rows: Rows, until: Rows) -> NDArray[np.float64
     return _range_mean(store, own, np.maximum(start, end - 3), end)
 
 
+def class_frequency(store: TaskStore, rows: Rows, until: Rows) -> NDArray[np.float64]:
+    r"""The frequencies of the classes in the train labels, for every row; the most
+    frequent class is the majority. See :func:`global_mean` for the arguments.
+
+    Returns:
+        :obj:`[n, classes]` probabilities.
+    """
+    size = len(store.task.classes)
+    train = _train_labels(store)
+    train = train[train < size]  # False for NaN.
+    count = np.bincount(train.astype(np.int64), minlength=size)
+    return np.tile(count / count.sum(), (len(rows), 1))
+
+
+def entity_class_frequency(
+    store: TaskStore, rows: Rows, until: Rows
+) -> NDArray[np.float64]:
+    r"""The frequencies of the classes in all labels of the entity that are known by
+    then, with those of the train labels as one more label. See
+    :func:`class_frequency` for the arguments.
+    """
+    own = store.arrays.own_row
+    start, end = _known_range(store, own, rows, until)
+    prior = class_frequency(store, rows, until)
+    label = _labels(store)[own]
+    columns = [
+        np.concatenate([[0], np.cumsum(label == c)]) for c in range(prior.shape[1])
+    ]
+    count = np.stack([c[end] - c[start] for c in columns], axis=1) + prior
+    return count / count.sum(axis=1, keepdims=True)
+
+
 def baselines_of(task: Task) -> dict[str, Baseline]:
     r"""The baselines of a task by name, the simplest first.
 
     Args:
-        task (Task): The task; only regression has a median.
+        task (Task): The task; only regression has a median, and categories have
+            baselines of their own.
     """
+    if task.cell_type == CellType.CATEGORY:
+        return {
+            'class_frequency': class_frequency,
+            'entity_class_frequency': entity_class_frequency,
+        }
     baselines: list[Baseline] = [global_mean]
     if task.cell_type != CellType.BOOLEAN:
         baselines.append(global_median)

@@ -1,7 +1,9 @@
 r"""The relational transformer and its parts."""
 
 from .attention_masks import attention_masks, register_mask, to_edge_index
+from .candidate_scores import candidate_scores
 from .cell_graph import from_cell_graph, to_cell_graph
+from .cell_output import CellOutput
 from .conv import RelationalAttention
 from .decoder import CellDecoder
 from .dense_mask import DenseMask
@@ -25,8 +27,11 @@ from .models import (
     from_official,
     to_official,
 )
+from .number_head import number_quantiles
 from .relational_block import RelationalBlock
 from .row_embeddings import RowEmbeddings, row_embeddings, row_mean, to_x_dict
+from .soft_bins import piecewise_linear, soft_bins
+from .value_encoding import encode_datetime, encode_number
 from .visible_cells import select_cells, visible_cells
 
 __all__ = [
@@ -34,6 +39,7 @@ __all__ = [
     'BlockedMask',
     'CellDecoder',
     'CellEncoder',
+    'CellOutput',
     'DenseMask',
     'EdgeMask',
     'FlexMask',
@@ -45,17 +51,23 @@ __all__ = [
     'RelationalTransformer',
     'RowEmbeddings',
     'attention_masks',
+    'candidate_scores',
     'column_mask',
+    'encode_datetime',
+    'encode_number',
     'feature_mask',
     'from_cell_graph',
     'from_official',
     'full_mask',
     'neighbor_mask',
+    'number_quantiles',
+    'piecewise_linear',
     'register_mask',
     'row_embeddings',
     'row_mean',
     'row_parents',
     'select_cells',
+    'soft_bins',
     'to_cell_graph',
     'to_edge_index',
     'to_official',

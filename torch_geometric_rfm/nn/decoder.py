@@ -5,12 +5,18 @@ from torch.nn import Linear, ModuleDict
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.nn.cell_output import CellOutput
+from torch_geometric_rfm.nn.number_head import NUMBER_HEADS, number_quantiles
+from torch_geometric_rfm.nn.value_encoding import edges_of
 
 _SCALARS = ('number', 'boolean', 'datetime')
 
 
 class CellDecoder(torch.nn.Module):
     r"""Predicts the value of each cell with one linear layer per cell type.
+
+    Strings and brought vectors are predicted as an embedding, to be scored against
+    candidates by :func:`~torch_geometric_rfm.nn.candidate_scores`.
 
     Args:
         channels (int): Size of each embedded cell.
@@ -19,6 +25,10 @@ class CellDecoder(torch.nn.Module):
             have no decoder of their own but that of numbers, so that their
             outputs are normalised values as well.
             (default: :obj:`False`)
+        number_head (str, optional): What is predicted of a number:
+            :obj:`'value'`, :obj:`'quantile'` for 19 quantiles from 5 % to 95 %, or
+            :obj:`'bins'` for probabilities of the edges of its column's bins. The
+            value of the latter two is the median. (default: :obj:`'value'`)
 
     Shapes:
         - **input:** cells :math:`(N, C)`, contexts of :math:`N` cells
@@ -33,15 +43,32 @@ class CellDecoder(torch.nn.Module):
     """
 
     def __init__(
-        self, channels: int, text_channels: int, boolean_as_number: bool = False
+        self,
+        channels: int,
+        text_channels: int,
+        boolean_as_number: bool = False,
+        number_head: str = 'value',
     ) -> None:
         super().__init__()
         self.channels = channels
         self.text_channels = text_channels
         self.boolean_as_number = boolean_as_number
+        if number_head not in NUMBER_HEADS:
+            known = ', '.join(map(repr, NUMBER_HEADS))
+            raise ValueError(
+                f"'number_head' must be one of {known} (got {number_head!r})"
+            )
+        if boolean_as_number and number_head != 'value':
+            raise ValueError(
+                "'boolean_as_number' shares the head of numbers, which must be "
+                f"'value' (got {number_head!r})"
+            )
+        self.number_head = number_head
 
         names = [n for n in _SCALARS if not (boolean_as_number and n == 'boolean')]
         self.lins = ModuleDict({name: Linear(channels, 1) for name in names})
+        if number_head != 'value':
+            self.lins['number'] = Linear(channels, NUMBER_HEADS[number_head])
         self.lins['text'] = Linear(channels, text_channels)
 
     def reset_parameters(self, zero: bool = False) -> None:
@@ -71,8 +98,15 @@ class CellDecoder(torch.nn.Module):
                 not given. (default: :obj:`None`)
         """
         types = cells.cell_type if subset is None else cells.cell_type[subset]
+        if self.number_head != 'value':
+            return self._decode(x, cells, types, subset)[0]
+        return self._decode_scalars(x, types)
+
+    def _decode_scalars(self, x: Tensor, types: Tensor) -> Tensor:
         number = 'number' if self.boolean_as_number else 'boolean'
         names = ('number', number, 'datetime')  # in the order of the cell types
+        if self.number_head != 'value':
+            names = (number, number, 'datetime')  # Those of numbers come afterwards.
         weight, bias = (
             torch.cat([self.lins.get_parameter(f'{name}.{kind}') for name in names])
             for kind in ('weight', 'bias')
@@ -80,6 +114,45 @@ class CellDecoder(torch.nn.Module):
         out = F.linear(x, weight, bias)  # [N, 3]
         out = out.gather(1, types.clamp(max=CellType.DATETIME).unsqueeze(1))
         return out.squeeze(1).masked_fill(types > CellType.DATETIME, 0.0)
+
+    def _decode(
+        self, x: Tensor, cells: CellData, types: Tensor, subset: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        # Values of all cells; of those that are numbers, outputs and edges.
+        value = self._decode_scalars(x, types)
+        at = (types == CellType.NUMBER).nonzero().view(-1)
+        if self.number_head == 'value':
+            return value, value[at].unsqueeze(1), None
+        number = self.lins['number'](x[at])
+        edges = None
+        if self.number_head == 'bins':
+            edges = edges_of(cells, at if subset is None else subset[at])
+        level = torch.tensor([0.5], device=x.device)
+        median = number_quantiles(
+            number, self.number_head, level, number if edges is None else edges
+        )
+        value = value.index_copy(0, at, median.squeeze(1).to(value.dtype))
+        return value, number, edges
+
+    def decode_all(self, x: Tensor, cells: CellData, index: Tensor) -> CellOutput:
+        r"""What all heads predict.
+
+        Args:
+            x (Tensor): The embedded cells :obj:`[M, C]`.
+            cells (CellData): The contexts.
+            index (Tensor): Which of their cells these are :obj:`[M]`.
+        """
+        types = cells.cell_type[index]
+        value, number, edges = self._decode(x, cells, types, index)
+        return CellOutput(
+            index=index,
+            cell_type=types,
+            value=value,
+            embedding=self.decode_text(x[types >= CellType.CATEGORY]),
+            number=number,
+            number_head=self.number_head,
+            edges=edges,
+        )
 
     def decode_text(self, x: Tensor) -> Tensor:
         r"""Decodes each cell to the embedding of a string.

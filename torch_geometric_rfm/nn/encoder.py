@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -5,6 +7,13 @@ from torch.nn import Linear, ModuleDict, Parameter, RMSNorm
 
 from torch_geometric_rfm.data.cell_data import UNDATED, CellData
 from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.nn.value_encoding import (
+    DATETIME_ENCODINGS,
+    NUMBER_ENCODINGS,
+    check_encodings,
+    encode_datetime,
+    encode_number,
+)
 
 _SCALARS = (CellType.NUMBER, CellType.BOOLEAN, CellType.DATETIME)
 
@@ -54,6 +63,13 @@ class CellEncoder(torch.nn.Module):
         boolean_as_number (bool, optional): If set to :obj:`True`, booleans
             (which are z-scored in any case) are encoded as the numbers they
             are. (default: :obj:`False`)
+        number_encoding (str, optional): How numbers enter, see
+            :func:`~torch_geometric_rfm.nn.encode_number`.
+            (default: :obj:`'linear'`)
+        datetime_encoding (sequence of str, optional): How datetimes enter, see
+            :func:`~torch_geometric_rfm.nn.encode_datetime`;
+            :obj:`('global', 'relative')` with :obj:`relative_time` and
+            :obj:`('global', )` without, if not given. (default: :obj:`None`)
 
     Shapes:
         - **input:** contexts of :math:`N` cells
@@ -73,18 +89,25 @@ class CellEncoder(torch.nn.Module):
         rms_eps: float = 1e-6,
         relative_time: bool = False,
         boolean_as_number: bool = False,
+        number_encoding: str = 'linear',
+        datetime_encoding: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.channels = channels
         self.text_channels = text_channels
         self.relative_time = relative_time
         self.boolean_as_number = boolean_as_number
+        if datetime_encoding is None:
+            datetime_encoding = ('global', 'relative')[: 1 + relative_time]
+        check_encodings(number_encoding, datetime_encoding)
+        self.number_encoding = number_encoding
+        self.datetime_encoding = tuple(datetime_encoding)
 
         in_channels = {
             'column': text_channels,
-            'number': 1,
+            'number': NUMBER_ENCODINGS[number_encoding],
             'boolean': 1,
-            'datetime': 2 if relative_time else 1,
+            'datetime': sum(DATETIME_ENCODINGS[e] for e in datetime_encoding),
             'text': text_channels,
         }
         if boolean_as_number:
@@ -139,12 +162,14 @@ class CellEncoder(torch.nn.Module):
         start += table[1].size(0)
         for cell_type in _SCALARS:
             chosen = ((kind == cell_type) & ~cells.mask).nonzero().view(-1)
-            value = cells.value[chosen].unsqueeze(1)
-            if cell_type == CellType.DATETIME and self.relative_time:
-                relative = cells.relative_time[chosen].unsqueeze(1)
-                value = torch.cat([value, relative], dim=1)
             number = self.boolean_as_number and cell_type == CellType.BOOLEAN
             name = 'number' if number else cell_type.name.lower()
+            if name == 'number':
+                value = encode_number(cells, chosen, self.number_encoding)
+            elif name == 'datetime':
+                value = encode_datetime(cells, chosen, self.datetime_encoding)
+            else:
+                value = cells.value[chosen].unsqueeze(1)
             table.append(self._encode(name, value))
             rank = torch.arange(chosen.numel(), device=chosen.device)
             index[chosen] = rank + start

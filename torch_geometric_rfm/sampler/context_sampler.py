@@ -10,6 +10,7 @@ from torch import Tensor
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_store import CellStore
+from torch_geometric_rfm.data.column_quantiles import column_quantiles
 from torch_geometric_rfm.data.raw_table import MISSING_TIME
 from torch_geometric_rfm.data.store_arrays import NEVER
 from torch_geometric_rfm.data.task_store import TaskStore, empty_task_arrays
@@ -107,6 +108,7 @@ class ContextSampler:
         source = self.task_store or self.store
         self.shared = {
             'column_embedding': source.column_embedding,
+            'column_quantiles': column_quantiles(source),
             'table_names': source.table_names,
             'column_names': source.column_names,
             'fkey_names': source.fkey_names,
@@ -208,9 +210,8 @@ class ContextSampler:
         it only the attributes :obj:`keys`.
         """
         if keys is None or 'text_embedding' in keys:
-            # Not with torch, whose threads would wait for work at the cost of others.
-            table = self.store.text_embedding.numpy()
-            cells.text_embedding = torch.from_numpy(table.take(strings.numpy(), axis=0))
+            source = self.task_store or self.store
+            cells.text_embedding = source.embed_numbers(strings.numpy())
         for key, value in self.shared.items():
             if keys is None or key in keys:
                 cells[key] = value

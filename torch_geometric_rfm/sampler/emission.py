@@ -120,8 +120,10 @@ def _put_label(
     store, task, out, label, seed_time, is_seed, at, last_cell, number, context
 ):
     column = len(store.column_kind)
-    value = np.float32(0.0) if is_seed else task.value[label]
-    _put(out, at, value, 0.0, 0, task.label_type, column, number, context)
+    value, string = task.value[label], task.string[label]
+    if is_seed:
+        value, string = np.float32(0.0), np.int64(0)
+    _put(out, at, value, 0.0, string, task.label_type, column, number, context)
     at += 1
     time = task.time[label]
     if at < last_cell:

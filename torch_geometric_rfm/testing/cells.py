@@ -1,11 +1,13 @@
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch_geometric.data import Batch
 
 from torch_geometric_rfm.data.cell_data import UNDATED, CellData
 from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.column_quantiles import quantiles_of
 
 _DAY = 86400
 
@@ -128,6 +130,9 @@ def _context(
         fkey_type=draw(2, child.numel()),
         text_embedding=torch.randn(num_texts, text_channels, generator=generator),
         column_embedding=torch.randn(len(kinds), text_channels, generator=generator),
+        column_quantiles=torch.from_numpy(quantiles_of(np.zeros(0))).repeat(
+            len(kinds), 1
+        ),
         column_names=[f'column_{i} of table_0' for i in range(len(kinds))],
         table_names=[f'table_{i}' for i in range(num_tables)],
         fkey_names=['table_0.first', 'table_0.second'],

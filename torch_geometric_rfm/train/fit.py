@@ -223,8 +223,9 @@ def fit(
                 for group in optimizer.param_groups:
                     group['lr'] = config.lr * factor
                 cells = next(batches).to(fabric.device)
-                loss = loss_fn(network(cells, hidden_only=True), cells)
+                loss = loss_fn(network(cells, all_heads=True), cells)
                 losses.append(loss.item())
+                log.count(loss_fn)
                 if not np.isfinite(losses[-1]):
                     raise ValueError(
                         f'the loss is not finite (got {losses[-1]} in step '

@@ -3,12 +3,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.loader.context_loader import ContextLoader
+from torch_geometric_rfm.nn import candidate_scores
 
 
-@torch.no_grad()
 def predict_rows(
     model: torch.nn.Module,
     store: TaskStore,
@@ -16,6 +18,8 @@ def predict_rows(
     protocol: str = 'rolling',
     batch_size: int = 64,
     progress: Any = None,
+    levels: list[float] | None = None,
+    temperature: float = 1.0,
     **sampling: Any,
 ) -> np.ndarray:
     r"""Predictions for rows of a task table, in their order.
@@ -27,11 +31,48 @@ def predict_rows(
         protocol (str): :obj:`"rolling"` or :obj:`"frozen"`.
         batch_size (int): Contexts of a batch. (default: :obj:`64`)
         progress (callable, optional): Wraps the loader, for a progress bar.
+        levels (list, optional): Quantiles to predict in place of the value.
+            (default: :obj:`None`)
+        temperature (float): What the logits of probabilities are divided by.
+            (default: :obj:`1.0`)
         **sampling: Arguments of
             :class:`~torch_geometric_rfm.loader.ContextLoader`.
 
     Returns:
-        :obj:`[len(rows)]` numbers in their own unit, or probabilities.
+        :obj:`[len(rows)]` numbers in their own unit, or probabilities;
+        :obj:`[len(rows), classes]` probabilities of a category;
+        :obj:`[len(rows), len(levels)]` quantiles.
+
+    Raises:
+        ValueError: If quantiles are asked of what is no number, or of a model
+            without them.
+    """
+    if levels is not None and store.task.cell_type != CellType.NUMBER:
+        raise ValueError(
+            f"task '{store.task.name}' is no regression, and has no quantiles (got "
+            f'cell type {store.task.cell_type.name.lower()})'
+        )
+    output = predict_outputs(
+        model, store, rows, protocol, batch_size, progress, levels, **sampling
+    )
+    if store.task.cell_type != CellType.NUMBER:
+        output = output / temperature
+    return store.denormalise(output)
+
+
+@torch.no_grad()
+def predict_outputs(
+    model: torch.nn.Module,
+    store: TaskStore,
+    rows: Any,
+    protocol: str = 'rolling',
+    batch_size: int = 64,
+    progress: Any = None,
+    levels: list[float] | None = None,
+    **sampling: Any,
+) -> NDArray[np.float64]:
+    r"""What a model gives for rows of a task table: normalised numbers, or logits,
+    one a class of a category. See :func:`predict_rows` for the arguments.
     """
     loader = ContextLoader(
         store,
@@ -46,8 +87,15 @@ def predict_rows(
     outputs = []
     batches: Iterable[Any] = loader if progress is None else progress(loader)
     for cells in batches:
-        seed_cell = cells.ptr[:-1]
-        output = model(cells.to(device), hidden_only=True)
-        outputs.append(output[seed_cell.to(device)].float().cpu())
+        # The labels of the seeds are all that is hidden.
+        heads = model(cells.to(device), all_heads=True)
+        if store.task.cell_type == CellType.CATEGORY:
+            # One column of candidates, the classes of the task.
+            output = candidate_scores(heads.embedding, cells.candidate_embedding)
+        elif levels is not None:
+            output = heads.quantiles(levels)
+        else:
+            output = heads.value
+        outputs.append(output.float().cpu())
     model.train(training)
-    return store.denormalise(torch.cat(outputs).double().numpy())
+    return torch.cat(outputs).double().numpy()

@@ -2,6 +2,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from torch_geometric_rfm.loss import MaskedCellLoss
 from torch_geometric_rfm.train.schedule import Budget
 
 
@@ -15,6 +16,15 @@ class MetricsLog:
     def __init__(self, folder: Any = None) -> None:
         self.path = None if folder is None else Path(folder) / 'metrics.csv'
         self.rows: list[dict[str, Any]] = []
+        self._figures: dict[str, list[Any]] = {}
+        self._skipped = 0
+
+    def count(self, loss_fn: MaskedCellLoss) -> None:
+        r"""Takes note of the figures by cell type of the last loss."""
+        losses = {f'{kind}_loss': v for kind, v in loss_fn.last_figures.items()}
+        for name, value in (losses | loss_fn.last_retrieval).items():
+            self._figures.setdefault(name, []).append(value)
+        self._skipped += loss_fn.last_skipped
 
     def add(
         self,
@@ -23,13 +33,20 @@ class MetricsLog:
         metrics: dict[str, dict[str, float]],
         lr: float,
     ) -> None:
-        r"""Adds a line: mean loss since the last one, and the val metrics."""
+        r"""Adds a line: mean loss and figures since the last one, the contexts that
+        were skipped, and the val metrics.
+        """
         row: dict[str, Any] = {
             'step': budget.step,
             'seconds': round(budget.seconds, 2),
             'train_loss': sum(losses) / max(1, len(losses)),
             'learning_rate': lr,
         }
+        for name, values in self._figures.items():
+            mean = sum(map(float, values)) / max(1, len(values))
+            row[f'train_{name}'] = mean if values else ''
+            self._figures[name] = []
+        row['train_skipped'], self._skipped = self._skipped, 0
         for task, figures in metrics.items():
             for name, value in figures.items():
                 key = f'val_{name}' if len(metrics) == 1 else f'val_{task}_{name}'
@@ -37,7 +54,8 @@ class MetricsLog:
         self.rows.append(row)
         if self.path is not None:
             with self.path.open('w', newline='') as file:
-                writer = csv.DictWriter(file, list(row))
+                names = dict.fromkeys(name for row in self.rows for name in row)
+                writer = csv.DictWriter(file, list(names))
                 writer.writeheader()
                 writer.writerows(self.rows)
 

@@ -157,6 +157,9 @@ def test_config():
         'log_scale': False,
         'boolean_as_number': False,
         'text_encoder': None,
+        'number_encoding': 'linear',
+        'datetime_encoding': ('global', 'relative'),
+        'number_head': 'value',
     }
     assert model.config == config
     assert RelationalTransformer(**config).config == config

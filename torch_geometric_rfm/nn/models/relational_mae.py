@@ -4,6 +4,7 @@ from torch.nn import Linear, ModuleList, RMSNorm
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.nn.attention_masks import attention_masks
+from torch_geometric_rfm.nn.cell_output import CellOutput
 from torch_geometric_rfm.nn.models.relational_transformer import RelationalTransformer
 from torch_geometric_rfm.nn.relational_block import RelationalBlock
 from torch_geometric_rfm.nn.visible_cells import select_cells, visible_cells
@@ -51,7 +52,7 @@ class RelationalMAE(torch.nn.Module):
         >>> cells = random_cells(num_cells=64, text_channels=384)
         >>> cells = MaskCells('uniform', rate=0.6)(cells)
         >>> model = RelationalMAE(RelationalTransformer.small())
-        >>> loss = MaskedCellLoss()(model(cells, hidden_only=True), cells)
+        >>> loss = MaskedCellLoss()(model(cells, all_heads=True), cells)
         >>> model.encode(cells).size(0) == int((~cells.mask).sum())
         True
     """
@@ -116,8 +117,12 @@ class RelationalMAE(torch.nn.Module):
         return self.encoder.encode(visible_cells(cells), check_inputs=check_inputs)
 
     def forward(
-        self, cells: CellData, hidden_only: bool = False, check_inputs: bool = False
-    ) -> Tensor:
+        self,
+        cells: CellData,
+        hidden_only: bool = False,
+        check_inputs: bool = False,
+        all_heads: bool = False,
+    ) -> Tensor | CellOutput:
         r"""Predicts the value of each cell.
 
         Args:
@@ -128,6 +133,12 @@ class RelationalMAE(torch.nn.Module):
                 (default: :obj:`False`)
             check_inputs (bool, optional): See :meth:`encode`.
                 (default: :obj:`False`)
+            all_heads (bool, optional): If set to :obj:`True`, returns what all
+                heads predict for the cells of :obj:`cells.predict_mask`, which
+                strings and intervals need. (default: :obj:`False`)
+
+        Returns:
+            Tensor or CellOutput: Values :obj:`[N]`, or the outputs of all heads.
         """
         chosen = cells.predict_mask
         hidden = chosen.nonzero().view(-1)
@@ -142,12 +153,14 @@ class RelationalMAE(torch.nn.Module):
         x = x.index_copy(0, (~chosen).nonzero().view(-1), h)
         x = x.index_copy(0, hidden, token.to(h.dtype))  # [N, C]
 
-        index = hidden if hidden_only else None
+        index = hidden if hidden_only or all_heads else None
         masks = attention_masks(cells, self.encoder.attentions)
         last = self.num_layers - 1
         for i, block in enumerate(self.blocks):
             x = block(x, masks, cells.get('batch'), index if i == last else None)
         x = self.lin_out(self.norm(x))
+        if all_heads:
+            return self.encoder.decoder.decode_all(x, cells, hidden)
         out = self.encoder.decoder(x, cells, index)
         if index is None:
             return out

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.nn.attention_masks import attention_masks, check_mask_names
+from torch_geometric_rfm.nn.cell_output import CellOutput
 from torch_geometric_rfm.nn.check_inputs import check_inputs as check_cells
 from torch_geometric_rfm.nn.decoder import CellDecoder
 from torch_geometric_rfm.nn.encoder import CellEncoder
@@ -61,6 +62,12 @@ class RelationalTransformer(
         text_encoder (str, optional): The name of the only text encoder whose
             embeddings the weights understand; any if not given.
             (default: :obj:`None`)
+        number_encoding, datetime_encoding (optional): How numbers and datetimes
+            enter, see :class:`~torch_geometric_rfm.nn.CellEncoder`.
+            (default: :obj:`'linear'`, :obj:`None`)
+        number_head (str, optional): What is predicted of a number, see
+            :class:`~torch_geometric_rfm.nn.CellDecoder`.
+            (default: :obj:`'value'`)
         checkpoint (bool, optional): If set to :obj:`True`, blocks are computed
             again in the backward pass instead of being kept in memory.
             (default: :obj:`False`)
@@ -95,6 +102,9 @@ class RelationalTransformer(
         boolean_as_number: bool = False,
         text_encoder: str | None = None,
         checkpoint: bool = False,
+        number_encoding: str = 'linear',
+        datetime_encoding: Sequence[str] | None = None,
+        number_head: str = 'value',
     ) -> None:
         super().__init__()
         if num_layers < 1:
@@ -117,7 +127,13 @@ class RelationalTransformer(
         self.checkpoint = checkpoint
 
         self.encoder = CellEncoder(
-            channels, text_channels, rms_eps, relative_time, boolean_as_number
+            channels,
+            text_channels,
+            rms_eps,
+            relative_time,
+            boolean_as_number,
+            number_encoding,
+            datetime_encoding,
         )
         self.blocks = ModuleList(
             RelationalBlock(
@@ -134,7 +150,9 @@ class RelationalTransformer(
             for _ in range(num_layers)
         )
         self.norm = RMSNorm(channels, eps=rms_eps)
-        self.decoder = CellDecoder(channels, text_channels, boolean_as_number)
+        self.decoder = CellDecoder(
+            channels, text_channels, boolean_as_number, number_head
+        )
 
         self.reset_parameters()
 
@@ -278,6 +296,9 @@ class RelationalTransformer(
             'log_scale': self.log_scale,
             'boolean_as_number': self.boolean_as_number,
             'text_encoder': self.text_encoder,
+            'number_encoding': self.encoder.number_encoding,
+            'datetime_encoding': self.encoder.datetime_encoding,
+            'number_head': self.decoder.number_head,
         }
 
     def reset_parameters(self) -> None:
@@ -364,7 +385,8 @@ class RelationalTransformer(
         masks: Masks | None = None,
         hidden_only: bool = False,
         check_inputs: bool = False,
-    ) -> Tensor:
+        all_heads: bool = False,
+    ) -> Tensor | CellOutput:
         r"""Predicts the value of each cell.
 
         Args:
@@ -378,12 +400,20 @@ class RelationalTransformer(
                 (default: :obj:`False`)
             check_inputs (bool, optional): See :meth:`encode`.
                 (default: :obj:`False`)
+            all_heads (bool, optional): If set to :obj:`True`, returns what all
+                heads predict for the cells of :obj:`cells.predict_mask`, which
+                strings and intervals need. (default: :obj:`False`)
+
+        Returns:
+            Tensor or CellOutput: Values :obj:`[N]`, or the outputs of all heads.
         """
-        if not hidden_only:
+        if not hidden_only and not all_heads:
             h = self.encode(cells, masks, None, check_inputs)
             return self.decoder(h, cells)
         index = cells.predict_mask.nonzero().view(-1)
         h = self.encode(cells, masks, index, check_inputs)
+        if all_heads:
+            return self.decoder.decode_all(h, cells, index)
         out = self.decoder(h, cells, index)
         return out.new_zeros(cells.mask.numel()).index_copy(0, index, out)
 
