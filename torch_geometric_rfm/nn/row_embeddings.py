@@ -96,7 +96,7 @@ def to_x_dict(
         dict: For each node type its features :obj:`[num_nodes, C]`.
 
     Raises:
-        ValueError: If no table is a node type, or the graph has fewer contexts.
+        ValueError: If no table is a node type, or a batch has other seeds.
 
     Example:
         >>> from torch_geometric_rfm.data import to_hetero
@@ -118,22 +118,39 @@ def to_x_dict(
             f'{", ".join(map(repr, embeddings))}, known are: '
             f'{", ".join(map(repr, data.node_types))})'
         )
-    # In a batch as in the graph: the row of each node, and where contexts lie apart.
-    disjoint = any(data[name].get('batch') is not None for name in data.node_types)
-    out = {}
-    for name in data.node_types:
+    batches = [data[name].get('batch') for name in data.node_types]
+    _check_contexts([b for b in batches if b is not None], embeddings)
+    template, out = embeddings[known[0]].x, {}
+    for name, batch in zip(data.node_types, batches):
         num_nodes = int(data[name].num_nodes)
-        template = embeddings[known[0]].x
         out[name] = template.new_zeros(num_nodes, template.size(1))
         if name in embeddings:
             row, context, x = embeddings[name]
             node = data[name].get('n_id')
             node = torch.arange(num_nodes) if node is None else node
-            node, batch = node.to(row.device), data[name].get('batch')
-            if disjoint and batch is not None:
+            node = node.to(row.device)
+            if batch is not None:
                 node, row = _joint(node, batch.to(row.device), row, context)
             out[name] = _mean_of(x, row, node)
     return out
+
+
+def _check_contexts(
+    batches: list[Tensor], embeddings: Mapping[str, RowEmbeddings]
+) -> None:
+    if not batches:
+        return
+    numbers = (batches, [table.context for table in embeddings.values()])
+    seeds, contexts = (
+        1 + max((int(ids.max()) for ids in each if ids.numel()), default=-1)
+        for each in numbers
+    )
+    if seeds != contexts:
+        raise ValueError(
+            f"'embeddings' must be of a context for each of the {seeds} seeds of the "
+            f'batch (got {contexts} contexts); load both with the same seeds, in the '
+            'same order'
+        )
 
 
 def _tables(cells: CellData) -> tuple[list[str], Tensor]:

@@ -99,8 +99,9 @@ class RelationalMAE(torch.nn.Module):
         for block in self.blocks:
             if isinstance(block, RelationalBlock):
                 block.reset_parameters()
-        for module in (self.lin_in, self.norm, self.lin_out):
-            module.reset_parameters()
+        self.lin_in.reset_parameters()
+        self.norm.reset_parameters()
+        self.lin_out.reset_parameters()
 
     def encode(self, cells: CellData, check_inputs: bool = False) -> Tensor:
         r"""Embeds the visible cells in view of each other.
