@@ -92,6 +92,21 @@ def budget_text(args):
     return f'{args.num_steps} steps of uniform'
 
 
+def settings_of(args):
+    r"""What all runs of a results file share."""
+    keys = ('channels', 'num_layers', 'num_cells', 'batch_size', 'text_encoder')
+    return {key: getattr(args, key) for key in keys}
+
+
+def check_settings(line, args):
+    r"""Ends the sweep if a run stands there that was made otherwise."""
+    if line['settings'] != settings_of(args):
+        sys.exit(
+            f'{args.out} has runs with other settings (got {settings_of(args)}, there '
+            f'are {line["settings"]}); give another file by --out'
+        )
+
+
 def pretrained(database, objective, seed, args):
     r"""A pretrained model, from its file if it is there, and what it came to."""
     name = pretraining_of(objective)
@@ -104,7 +119,7 @@ def pretrained(database, objective, seed, args):
         / 'masking_weights'
         / (
             f'{database.name}-{name}-{seed}-{budget_text(args).replace(" ", "_")}'
-            f'-{args.channels}x{args.num_layers}-{args.num_cells}.pt'
+            f'-{"-".join(map(str, settings_of(args).values())).replace("/", "_")}.pt'
         )
     )
     if path.exists():
@@ -179,10 +194,7 @@ def fine_tune(database, task, objective, seed, num_labels, args):
         'train_rows': len(store.rows_of_split('train')),
         'pretraining': figures,
         'seconds': round(time.perf_counter() - start, 2),
-        'settings': {
-            key: getattr(args, key)
-            for key in ('channels', 'num_layers', 'num_cells', 'batch_size')
-        },
+        'settings': settings_of(args),
         'predictions': path,
         'commit': commit(),
         'versions': versions(),
@@ -199,7 +211,7 @@ def fine_tune(database, task, objective, seed, num_labels, args):
 
 def sweep(args):
     r"""All runs that are not there yet, seed by seed, so that all gain at once."""
-    done = {tuple(line[k] for k in KEYS) for line in read_results(args.out)}
+    done = {tuple(line[k] for k in KEYS): line for line in read_results(args.out)}
     counts = [None if text == 'all' else int(text) for text in args.labels]
     for seed in args.seeds:
         for source, tasks in args.databases:
@@ -218,6 +230,7 @@ def sweep(args):
                             args.fine_tune_steps,
                         )
                         if key in done:
+                            check_settings(done[key], args)
                             continue
                         if database is None:
                             database = Database(source, tasks, args.text_encoder)

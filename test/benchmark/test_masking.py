@@ -129,6 +129,8 @@ def test_a_small_sweep_and_its_resumption(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(masking, 'Database', None)
     masking.main(args)
     assert read_results(out) == lines
+    with pytest.raises(SystemExit, match=r"other settings \(got {'channels': 8"):
+        masking.main([*args, '--channels', '8'])
     with pytest.raises(SystemExit):
         masking.main([str(REL_F1), '--out', str(out)])
     assert "'folder:task,task'" in capsys.readouterr().err
