@@ -62,6 +62,9 @@ class RelationalPredictor:
             :func:`~torch_geometric_rfm.data.get_text_encoder`; the one that
             the model demands, if any, if not given. (default: :obj:`None`)
         seed (int): Seed of the weights of a new model. (default: :obj:`0`)
+        number_head (str): The head of numbers of a new model, see
+            :class:`~torch_geometric_rfm.nn.CellDecoder`; intervals need
+            :obj:`"quantile"` or :obj:`"bins"`. (default: :obj:`"value"`)
         **sampling: Arguments of
             :class:`~torch_geometric_rfm.loader.ContextLoader`.
 
@@ -85,6 +88,7 @@ class RelationalPredictor:
         model: RelationalTransformer | None = None,
         text_encoder: Any = None,
         seed: int = 0,
+        number_head: str = 'value',
         **sampling: Any,
     ) -> None:
         unknown = set(sampling) - set(SAMPLING)
@@ -99,7 +103,7 @@ class RelationalPredictor:
         if model is None:
             torch.manual_seed(seed)
             model = RelationalTransformer.small(
-                text_channels=self.text_encoder.channels
+                text_channels=self.text_encoder.channels, number_head=number_head
             )
         if model.text_channels != self.text_encoder.channels:
             raise ValueError(

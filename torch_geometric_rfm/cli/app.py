@@ -107,6 +107,10 @@ def finetune(
         float | None,
         typer.Option(help='share of the cells for past labels of the entity (0.3)'),
     ] = None,
+    number_head: Annotated[
+        str | None,
+        typer.Option(help='head of numbers of a new model: value, quantile, bins'),
+    ] = None,
     text_encoder: Encoder = None,
     horizon: Horizon = None,
     json: Json = None,
@@ -119,6 +123,8 @@ def finetune(
         _check_protocol(protocol)
         if from_scratch == (model is not None):
             raise ValueError('say either --from-scratch or --model DIR')
+        if number_head is not None and model is not None:
+            raise ValueError('--number-head is for --from-scratch: DIR has its own')
         check_folder(out)
         given = {'num_cells': num_cells, 'own_labels': own_labels}
         sampling: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
@@ -127,7 +133,10 @@ def finetune(
             predictor.sampling.update(sampling)
         else:
             predictor = RelationalPredictor(
-                text_encoder=text_encoder, seed=seed, **sampling
+                text_encoder=text_encoder,
+                seed=seed,
+                number_head=number_head or 'value',
+                **sampling,
             )
         with console.status(f'reading {db}'):
             stores = [
@@ -171,6 +180,13 @@ def predict(
         typer.Option(help='file with a column of primary keys (.parquet, .csv)'),
     ] = None,
     time: Annotated[str | None, typer.Option(help='when they are asked about')] = None,
+    interval: Annotated[
+        float | None,
+        typer.Option(help='also the ends of intervals that hold this share, as 0.9'),
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option('--calibrate', help='fit a temperature on val first')
+    ] = False,
     protocol: Protocol = 'rolling',
     text_encoder: Encoder = None,
     horizon: Horizon = None,
@@ -190,8 +206,19 @@ def predict(
         keys = None
         if entities is not None:
             keys = _read_keys(entities, store.task.entity_col)
+        if calibrate:
+            bar = _bar('calibrating')
+            temperature = predictor.calibrate_rows(store, 'val', protocol, bar)
+            console.print(f'temperature {temperature:.3f}, fitted on val')
         frame = predictor.predict(
-            db, store.task, split, protocol, keys, time, progress=_bar('predicting')
+            db,
+            store.task,
+            split,
+            protocol,
+            keys,
+            time,
+            progress=_bar('predicting'),
+            interval=interval,
         )
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == '.csv':

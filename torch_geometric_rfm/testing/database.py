@@ -17,6 +17,11 @@ VAL_TIMESTAMP = pd.Timestamp('2021-05-01')
 TEST_TIMESTAMP = pd.Timestamp('2021-09-01')
 _NUM_DAYS = 730
 _WINDOW = pd.Timedelta('30 days')
+_KINDS = {
+    'binary': ('customer-orders', 'orders', CellType.BOOLEAN),
+    'regression': ('customer-amount', 'amount', CellType.NUMBER),
+    'multiclass': ('customer-size', 'size', CellType.CATEGORY),
+}
 
 
 def toy_database(seed: int = 0) -> 'Database':
@@ -93,14 +98,16 @@ def toy_task(db: 'Database | None' = None, kind: str = 'binary') -> Task:
         db (relbench.base.Database, optional): A toy database.
             (default: :obj:`None`)
         kind (str): :obj:`"binary"` for whether there is an order,
-            :obj:`"regression"` for the amount. (default: :obj:`"binary"`)
+            :obj:`"regression"` for the amount, :obj:`"multiclass"` for none, a
+            small or a large one. (default: :obj:`"binary"`)
 
     Example:
         >>> toy_task(kind='regression').frame['split'].value_counts().to_dict()
         {'train': 306, 'val': 120, 'test': 90}
     """
-    if kind not in ('binary', 'regression'):
-        raise ValueError(f"kind must be 'binary' or 'regression' (got '{kind}')")
+    if kind not in _KINDS:
+        known = ', '.join(map(repr, _KINDS))
+        raise ValueError(f"kind must be one of {known} (got '{kind}')")
     db = toy_database() if db is None else db
     customers, orders = db.table_dict['customers'].df, db.table_dict['orders'].df
     frames = []
@@ -111,20 +118,23 @@ def toy_task(db: 'Database | None' = None, kind: str = 'binary') -> Task:
         label = amount.reindex(entity, fill_value=0.0).to_numpy()
         if kind == 'binary':
             label = (label > 0).astype(np.float64)
+        elif kind == 'multiclass':
+            label = np.digitize(label, [1e-9, 40.0]).astype(np.float64)
         split = 'train'
         if time >= VAL_TIMESTAMP:
             split = 'val' if time < TEST_TIMESTAMP else 'test'
         columns = {'entity': entity, 'time': time, 'label': label, 'split': split}
         frames.append(pd.DataFrame(columns))
     return Task(
-        name='customer-orders' if kind == 'binary' else 'customer-amount',
+        name=_KINDS[kind][0],
         entity_table='customers',
         entity_col='customer_id',
         time_col='timestamp',
-        target_col='orders' if kind == 'binary' else 'amount',
-        cell_type=CellType.BOOLEAN if kind == 'binary' else CellType.NUMBER,
+        target_col=_KINDS[kind][1],
+        cell_type=_KINDS[kind][2],
         horizon=_WINDOW,
         frame=pd.concat(frames, ignore_index=True),
+        classes=['none', 'small', 'large'] if kind == 'multiclass' else [],
         cutoffs={'train': VAL_TIMESTAMP, 'val': VAL_TIMESTAMP, 'test': TEST_TIMESTAMP},
     )
 

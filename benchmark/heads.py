@@ -1,0 +1,110 @@
+r"""Every head on a synthetic database whose best possible predictions are known.
+
+    python benchmark/heads.py --json heads.json
+
+A score is the absolute error of numbers, the log loss of booleans, the accuracy of
+classes, on the test split; beside it stands that of the best predictions there, and by
+how much it is worse. Runs that stand in the file already are not made again.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from torch_geometric_rfm.data.atomic_file import write_atomically
+from torch_geometric_rfm.nn import RelationalTransformer
+from torch_geometric_rfm.testing.known_answer import known_answer
+from torch_geometric_rfm.train import TrainConfig, fit, predict_rows
+
+RUNS = [
+    *(('parent', head) for head in ('value', 'quantile', 'bins')),
+    *(('mean', head) for head in ('value', 'quantile', 'bins')),
+    *(('last', head) for head in ('value', 'quantile', 'bins')),
+    ('flag', 'value'),
+    ('majority', 'value'),
+    ('phrase', 'value'),
+]
+SAMPLING = {'num_cells': 24, 'num_neighbors': 8, 'own_labels': 0.0}
+
+
+def run(name, head, num_steps, num_rows, seed):
+    r"""Trains a small model on one task, and scores it on test."""
+    start = time.monotonic()
+    answer = known_answer(name, num_rows, seed)
+    torch.manual_seed(seed)
+    model = RelationalTransformer.small(
+        channels=64,
+        heads=2,
+        ff_channels=128,
+        text_channels=answer.store.store.text_channels,
+        number_head=head,
+    )
+    config = TrainConfig(
+        minutes=None,
+        num_steps=num_steps,
+        batch_size=64,
+        lr=3e-3,
+        num_evals=8,
+        patience=8,
+        seed=seed,
+    )
+    fit(model, [answer.store], config, show_progress=False, **SAMPLING)
+    if name == 'phrase':
+        answer = answer.wider  # Its test classes were never met in training.
+    prediction = predict_rows(model, answer.store, 'test', **SAMPLING)
+    score, best = answer.scores(prediction)
+    return {
+        'task': name,
+        'head': head,
+        'seed': seed,
+        'steps': num_steps,
+        'score': score,
+        'best': best,
+        'gap': abs(score - best) / best if score != best else 0.0,
+        'seconds': round(time.monotonic() - start, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--steps', type=int, default=3000)
+    parser.add_argument('--rows', type=int, default=20_000)
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
+    parser.add_argument('--quick', action='store_true')
+    parser.add_argument('--json', type=Path)
+    args = parser.parse_args()
+    if args.quick:
+        args.steps, args.rows = 5, 200
+    done = []
+    if args.json and args.json.exists():
+        done = json.loads(args.json.read_text())
+    console = Console(width=100)
+    for seed in args.seeds:
+        for name, head in RUNS:
+            key = {'task': name, 'head': head, 'seed': seed, 'steps': args.steps}
+            if any(key.items() <= line.items() for line in done):
+                continue
+            done.append(run(name, head, args.steps, args.rows, seed))
+            console.print(done[-1])
+            if args.json:
+                text = json.dumps(done, indent=2)
+                write_atomically(
+                    args.json, lambda part, text=text: Path(part).write_text(text)
+                )
+    table = Table(title='score on test, and that of the best possible predictions')
+    for column in ('task', 'head', 'seed', 'score', 'best', 'worse by', 'seconds'):
+        table.add_column(column, justify='right')
+    for line in done:
+        figures = (f'{line["score"]:.4f}', f'{line["best"]:.4f}', f'{line["gap"]:.1%}')
+        names = (line['task'], line['head'], str(line['seed']))
+        table.add_row(*names, *figures, str(line['seconds']))
+    console.print(table)
+
+
+if __name__ == '__main__':
+    main()
