@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -51,3 +53,29 @@ def test_masked_hetero_gnn():
     assert scores['standings'][0] > 0.1
     assert scores['constructor_standings'][0] > 0.1
     assert 15_000 < scores['results'][1] < 25_000
+
+
+def test_masked_autoencoder():
+    out = run('masked_autoencoder.py', '--limit', 6)
+    figures = re.findall(r'(loss|entropy) ([\d.]+)', out)
+    assert [name for name, _ in figures] == ['loss', 'entropy', 'entropy']
+    assert all(0 < float(figure) < 2 for _, figure in figures)
+
+
+def test_ehr_masked_pretraining():
+    folder = ROOT.parent / 'shared' / 'data' / 'mimic-demo'
+    if not folder.exists():
+        pytest.skip('needs the MIMIC demo')
+    sizes = ['--num_steps', 3, '--fine_tune_steps', 2, '--num_cells', 48]
+    out = run('ehr_masked_pretraining.py', folder, *sizes, '--max_rows', 32)
+    figures = r' +[\d.]+ +[\d.]+$'
+    lines = re.findall(r'^(\S+) +(none|masked) +(\S+)' + figures, out, re.M)
+    assert lines == [
+        (task, way, metric)
+        for task, metric in (
+            ('prescriptions-route', 'accuracy'),
+            ('outputs-value', 'nmae'),
+            ('inputs-rate', 'nmae'),
+        )
+        for way in ('none', 'masked')
+    ]

@@ -24,6 +24,7 @@ from .masks.edge_mask import EdgeMask
 from .masks.flex_mask import FlexMask
 from .masks.id_mask import IdMask
 from .models import (
+    RelationalMAE,
     RelationalRecommender,
     RelationalTransformer,
     from_official,
@@ -31,10 +32,12 @@ from .models import (
 )
 from .number_head import number_quantiles
 from .relational_block import RelationalBlock
+from .row_embeddings import RowEmbeddings, row_embeddings, row_mean, to_x_dict
 from .row_readout import RowReadout
 from .soft_bins import piecewise_linear, soft_bins
 from .top_k import exact_top_k
 from .value_encoding import encode_datetime, encode_number
+from .visible_cells import select_cells, visible_cells
 
 __all__ = [
     'AttentionMask',
@@ -51,8 +54,10 @@ __all__ = [
     'LinkDecoder',
     'RelationalAttention',
     'RelationalBlock',
+    'RelationalMAE',
     'RelationalRecommender',
     'RelationalTransformer',
+    'RowEmbeddings',
     'RowReadout',
     'attention_masks',
     'candidate_scores',
@@ -69,9 +74,14 @@ __all__ = [
     'number_quantiles',
     'piecewise_linear',
     'register_mask',
+    'row_embeddings',
+    'row_mean',
     'row_parents',
+    'select_cells',
     'soft_bins',
     'to_cell_graph',
     'to_edge_index',
     'to_official',
+    'to_x_dict',
+    'visible_cells',
 ]

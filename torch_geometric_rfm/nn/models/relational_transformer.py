@@ -20,6 +20,7 @@ from torch_geometric_rfm.nn.models.official_checkpoint import (
     load_official,
 )
 from torch_geometric_rfm.nn.relational_block import RelationalBlock
+from torch_geometric_rfm.nn.row_embeddings import RowEmbeddings, row_embeddings
 
 Masks = Mapping[str, Tensor | AttentionMask]
 
@@ -346,6 +347,37 @@ class RelationalTransformer(
             else:
                 x = block(*args)
         return self.norm(x)
+
+    def encode_rows(
+        self, cells: CellData, masks: Masks | None = None
+    ) -> dict[str, RowEmbeddings]:
+        r"""Embeds each row in view of its context, as the mean of its embedded
+        cells.
+
+        :func:`~torch_geometric_rfm.nn.to_x_dict` lays the rows out as features of a
+        :class:`~torch_geometric.data.HeteroData`. A seed's row in the table of its
+        task holds what is known of its label: nothing but the question.
+
+        Args:
+            cells (CellData): The contexts.
+            masks (dict, optional): See :meth:`encode`. (default: :obj:`None`)
+
+        Returns:
+            dict: For each table of the contexts the positions of its rows, their
+            contexts, and their embeddings, as
+            :class:`~torch_geometric_rfm.nn.RowEmbeddings`.
+
+        Example:
+            >>> from torch_geometric_rfm.testing import toy_task_store
+            >>> from torch_geometric_rfm.loader import ContextLoader
+            >>> cells = next(iter(ContextLoader(toy_task_store(), batch_size=8)))
+            >>> row, context, x = RelationalTransformer.small().encode_rows(cells)[
+            ...     'customers'
+            ... ]
+            >>> x.size(1)
+            128
+        """
+        return row_embeddings(self.encode(cells, masks), cells)
 
     def forward(
         self,
