@@ -1,12 +1,13 @@
 r"""Autocomplete: predicting a column that is hidden from its rows."""
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.data.raw_table import MISSING_TIME
+from torch_geometric_rfm.data.task import SPLITS
 from torch_geometric_rfm.datasets.task_tables import TaskTable
+from torch_geometric_rfm.datasets.usable_labels import Labels
 
 _SAMPLE = 4000
 _AGREEMENT = 0.99
@@ -16,7 +17,9 @@ def autocomplete_columns(tables: dict[str, TaskTable]) -> list[tuple[str, str]]:
     r"""Pairs of tables and columns that may be asked for: numbers and booleans, in
     tables that have times or children that have.
     """
-    parents = {p for t in tables.values() if t.time is not None for p, _ in t.parents.values()}
+    parents = {
+        p for t in tables.values() if t.time is not None for p, _ in t.parents.values()
+    }
     return [
         (name, column)
         for name, table in tables.items()
@@ -33,13 +36,9 @@ def autocomplete_labels(
     test: int,
     max_rows: int,
     rng: np.random.Generator,
-) -> pd.DataFrame:
+) -> Labels:
     r"""Each row once, with its value: at its own time, or, if undated, at a random
-    time of those of its children.
-
-    Returns:
-        Columns :obj:`entity`, :obj:`time`, :obj:`label` and :obj:`split`, at most
-        :obj:`max_rows` rows of each split.
+    time of those of its children. At most :obj:`max_rows` rows of each split.
     """
     table = tables[name]
     if table.time is not None:
@@ -47,17 +46,13 @@ def autocomplete_labels(
     else:
         entity, time = _times_of_children(tables, name, rng)
     label = table.values[column][entity]
+    split = (time > val).astype(np.int64) + (time > test)
     known = (time != MISSING_TIME) & ~np.isnan(label)
-    entity, time, label = entity[known], time[known], label[known]
-    split = np.where(time <= val, 'train', np.where(time <= test, 'val', 'test'))
-    keep = []
-    for part in ('train', 'val', 'test'):
-        rows = np.flatnonzero(split == part)
-        keep.append(np.sort(rng.permutation(rows)[:max_rows]))
-    chosen = np.concatenate(keep)
-    stamp = time[chosen].astype('datetime64[s]').astype('datetime64[ns]')
-    columns = {'entity': entity[chosen], 'time': stamp, 'label': label[chosen]}
-    return pd.DataFrame(columns).assign(split=split[chosen])
+    keep = [
+        np.sort(rng.permutation(np.flatnonzero(known & (split == part)))[:max_rows])
+        for part in range(len(SPLITS))
+    ]
+    return Labels(entity, time, split, label).take(np.concatenate(keep))
 
 
 def _times_of_children(

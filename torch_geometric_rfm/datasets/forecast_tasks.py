@@ -1,6 +1,5 @@
 r"""Forecasts of what happens to an entity, over a path of foreign keys."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,8 +7,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.task import SPLITS
 from torch_geometric_rfm.datasets.foreign_key_path import ForeignKeyPath
 from torch_geometric_rfm.datasets.task_tables import TaskTable
+from torch_geometric_rfm.datasets.usable_labels import Labels
 
 ACTIVE_WINDOWS = 3
 r"""An entity is asked about if something happened to it in so many horizons."""
@@ -75,8 +76,8 @@ class ForecastTables:
     ) -> None:
         self.connection, self.tables, self.path = connection, tables, path
         connection.execute(f'CREATE OR REPLACE TEMP TABLE events AS {self._events()}')
-        self.first, self.last = connection.execute(
-            'SELECT min(time), max(time) FROM events'
+        self.count, self.first, self.last = connection.execute(
+            'SELECT count(*), min(time), max(time) FROM events'
         ).fetchall()[0]
 
     def _events(self) -> str:
@@ -116,8 +117,8 @@ class ForecastTables:
 
     def labels(
         self, forecasts: list[Forecast], horizon: int, val: int, test: int
-    ) -> pd.DataFrame:
-        r"""Labels of all active entities at regular times.
+    ) -> list[Labels]:
+        r"""Labels of all active entities at regular times, where they are known.
 
         Windows are :math:`(t, t + horizon]`. They do not overlap; those of train
         end by :obj:`val`, those of val by :obj:`test`, those of test by the last
@@ -130,18 +131,23 @@ class ForecastTables:
             test: When test begins, in unix seconds.
 
         Returns:
-            Columns :obj:`entity`, :obj:`time`, :obj:`split`, and
-            :obj:`label_<i>` of each forecast, NaN where there is none.
+            The labels of each forecast, by time and entity.
         """
         seeds = seed_times(self.first, self.last, horizon, val, test)
         self.connection.register('seeds', seeds)
         try:
-            return self.connection.execute(
+            columns = self.connection.execute(
                 self._sql(forecasts),
                 {'horizon': horizon, 'active': ACTIVE_WINDOWS * horizon},
-            ).df()
+            ).fetchnumpy()
         finally:
             self.connection.unregister('seeds')
+        out = []
+        for i in range(len(forecasts)):
+            label = np.ma.filled(columns[f'label_{i}'], np.nan)
+            keys = (np.asarray(columns[key]) for key in ('entity', 'time', 'split'))
+            out.append(Labels(*keys, label).take(~np.isnan(label)))
+        return out
 
     def _sql(self, forecasts: list[Forecast]) -> str:
         entity = self.tables[self.path.entity]
@@ -184,17 +190,17 @@ class ForecastTables:
 def seed_times(
     first: int, last: int, horizon: int, val: int, test: int
 ) -> pd.DataFrame:
-    r"""The times at which entities are asked about, in order, with their splits."""
+    r"""The times at which entities are asked about, in order, with their splits as
+    positions in :obj:`SPLITS`.
+    """
     times: dict[str, NDArray[np.int64]] = {
         'train': np.arange(val - horizon, first - 1, -horizon, dtype=np.int64),
         'val': np.arange(val, test - horizon + 1, horizon, dtype=np.int64),
         'test': np.arange(test, last - horizon + 1, horizon, dtype=np.int64),
     }
-    frames = [
-        pd.DataFrame({'time': np.sort(at[: _MAX_TIMES[split]])}).assign(split=split)
-        for split, at in times.items()
-    ]
-    return pd.concat(frames, ignore_index=True)
+    chosen = [np.sort(times[split][: _MAX_TIMES[split]]) for split in SPLITS]
+    split = np.repeat(np.arange(len(SPLITS)), [len(at) for at in chosen])
+    return pd.DataFrame({'time': np.concatenate(chosen), 'split': split})
 
 
 _FRIENDLY = [
@@ -233,17 +239,3 @@ def horizon_name(seconds: int) -> str:
         if seconds % size == 0:
             return f'{seconds // size}{unit}'
     return f'{seconds}s'
-
-
-def iterate_labels(
-    labels: pd.DataFrame, forecasts: list[Forecast]
-) -> Iterator[tuple[Forecast, pd.DataFrame]]:
-    r"""The known labels of each forecast: :obj:`entity`, :obj:`time`,
-    :obj:`label` and :obj:`split`.
-    """
-    time = labels['time'].to_numpy().astype('datetime64[s]').astype('datetime64[ns]')
-    base = pd.DataFrame({'entity': labels['entity'].to_numpy(), 'time': time})
-    for i, forecast in enumerate(forecasts):
-        frame = base.assign(label=labels[f'label_{i}'], split=labels['split'])
-        known = frame['label'].notna()
-        yield forecast, frame[known].reset_index(drop=True)

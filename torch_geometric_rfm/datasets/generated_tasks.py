@@ -72,13 +72,17 @@ def generate_tasks(
     if max_tasks is not None and max_tasks < 1:
         raise ValueError(f'max_tasks must be positive (got {max_tasks})')
     if max_rows < _LEAST_MAX_ROWS:
-        raise ValueError(f'max_rows must be at least {_LEAST_MAX_ROWS} (got {max_rows})')
+        raise ValueError(
+            f'max_rows must be at least {_LEAST_MAX_ROWS} (got {max_rows})'
+        )
     seconds = None if horizons is None else [_horizon_seconds(h) for h in horizons]
     dataset = load_dataset(db)
     val = _cutoff(dataset, 'val_timestamp', val_timestamp)
     test = _cutoff(dataset, 'test_timestamp', test_timestamp)
     if val >= test:
-        raise ValueError(f'val_timestamp must be before test_timestamp (got {val}, {test})')
+        raise ValueError(
+            f'val_timestamp must be before test_timestamp (got {val}, {test})'
+        )
     maker = TaskMaker(load_database(dataset), val, test, seed, max_tasks, max_rows)
     with maker.connection:
         return maker.make(seconds)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from torch_geometric_rfm.data import CellStore, Task, TextEncoder, to_hetero
+from torch_geometric_rfm.data import CellStore, TextEncoder, to_hetero
 from torch_geometric_rfm.datasets.generated_tasks import GeneratedTasks, generate_tasks
 from torch_geometric_rfm.datasets.remembering_encoder import remembering_encoder
 from torch_geometric_rfm.datasets.synthetic.calendar import Calendar

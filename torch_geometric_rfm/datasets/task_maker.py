@@ -15,18 +15,22 @@ from torch_geometric_rfm.datasets.autocomplete_tasks import (
     why_no_label,
 )
 from torch_geometric_rfm.datasets.forecast_tasks import (
+    Forecast,
     ForecastTables,
     choose_horizons,
     forecasts_of,
     horizon_name,
-    iterate_labels,
 )
 from torch_geometric_rfm.datasets.foreign_key_path import (
     ForeignKeyPath,
     foreign_key_paths,
 )
 from torch_geometric_rfm.datasets.task_tables import connect, read_task_tables
-from torch_geometric_rfm.datasets.usable_labels import bounded_rows, why_unusable
+from torch_geometric_rfm.datasets.usable_labels import (
+    MIN_TRAIN_ROWS,
+    MIN_VAL_ROWS,
+    Labels,
+)
 
 if TYPE_CHECKING:
     from relbench.base import Database
@@ -122,44 +126,50 @@ class TaskMaker:
             name = f'{name}-by-{path.keys}'
         events = ForecastTables(self.connection, self.tables, path)
         val, test = self.val_seconds, self.test_seconds
-        if events.first is None:
-            return self._drop(name, 'nothing happens on this path')
+        if events.count < MIN_TRAIN_ROWS + MIN_VAL_ROWS:
+            return self._drop(name, f'{events.count} happenings on this path')
         if horizons is None:
             span = (events.first, events.last, val, test)
             horizons = choose_horizons(events.typical_gap(val), *span)
             if not horizons:
                 return self._drop(name, 'no horizon fits the pace and the splits')
-        entity = self.tables[path.entity]
         for horizon in horizons:
-            forecasts = forecasts_of(self.tables[path.events])
-            labels = events.labels(forecasts, horizon, val, test)
-            met: dict[bytes, str] = {}
-            usable = []
-            for forecast, frame in iterate_labels(labels, forecasts):
-                title = f'{name}-{forecast.name}-{horizon_name(horizon)}'
-                frame = bounded_rows(frame, self.max_rows, self.rank[path.entity])
-                reason = why_unusable(frame, forecast.cell_type)
-                content = frame['label'].to_numpy().tobytes()
-                if reason is None and content in met:
-                    reason = f"the labels are those of '{met[content]}'"
-                if reason is not None:
-                    self._drop(title, reason)
-                    continue
-                met[content] = title
-                usable.append((title, forecast, frame))
+            usable = self._usable(name, events, path, horizon)
             if self.max_tasks is not None:
-                chosen = self.rng.permutation(len(usable))[:_PER_WINDOW]
-                usable = [usable[i] for i in chosen]
-            for title, forecast, frame in usable:
+                usable = usable[:_PER_WINDOW]
+            for title, forecast, labels in usable:
                 yield self._task(
                     title,
                     path.entity,
-                    entity.entity_col,
                     forecast.target_col,
                     forecast.cell_type,
-                    frame,
+                    labels,
                     horizon=horizon,
                 )
+
+    def _usable(
+        self, name: str, events: ForecastTables, path: ForeignKeyPath, horizon: int
+    ) -> list[tuple[str, Forecast, Labels]]:
+        forecasts = forecasts_of(self.tables[path.events])
+        if self.max_tasks is not None:
+            chosen = self.rng.permutation(len(forecasts))[: 2 * _PER_WINDOW]
+            forecasts = [forecasts[i] for i in chosen]
+        usable = []
+        met: dict[bytes, str] = {}
+        found = events.labels(forecasts, horizon, self.val_seconds, self.test_seconds)
+        for forecast, labels in zip(forecasts, found):
+            title = f'{name}-{forecast.name}-{horizon_name(horizon)}'
+            labels = labels.bounded(self.max_rows, self.rank[path.entity])
+            reason = labels.why_unusable(forecast.cell_type)
+            content = labels.label.tobytes()
+            if reason is None and content in met:
+                reason = f"the labels are those of '{met[content]}'"
+            if reason is None:
+                met[content] = title
+                usable.append((title, forecast, labels))
+            else:
+                self._drop(title, reason)
+        return usable
 
     def _autocompletes(self, columns: list[tuple[str, str]]) -> Iterator[Task]:
         for name, column in columns:
@@ -167,7 +177,7 @@ class TaskMaker:
             cell_type = table.cell_types[column]
             reason = why_no_label(table, column)
             if reason is None:
-                frame = autocomplete_labels(
+                labels = autocomplete_labels(
                     self.tables,
                     name,
                     column,
@@ -176,7 +186,7 @@ class TaskMaker:
                     self.max_rows,
                     self.rng,
                 )
-                reason = why_unusable(frame, cell_type)
+                reason = labels.why_unusable(cell_type)
             if reason is not None:
                 self._drop(title, reason)
                 continue
@@ -184,10 +194,9 @@ class TaskMaker:
             yield self._task(
                 title,
                 name,
-                table.entity_col,
                 column,
                 cell_type,
-                frame,
+                labels,
                 hidden=[(name, column), *hidden],
             )
 
@@ -195,22 +204,21 @@ class TaskMaker:
         self,
         name: str,
         entity_table: str,
-        entity_col: str,
         target_col: str,
         cell_type: CellType,
-        frame: pd.DataFrame,
+        labels: Labels,
         horizon: int = 0,
         hidden: Sequence[tuple[str, str]] = (),
     ) -> Task:
         task = Task(
             name=name,
             entity_table=entity_table,
-            entity_col=entity_col,
+            entity_col=self.tables[entity_table].entity_col,
             time_col='timestamp',
             target_col=target_col,
             cell_type=cell_type,
             horizon=pd.Timedelta(horizon, unit='s'),
-            frame=frame,
+            frame=labels.to_frame(),
             hidden_columns=list(hidden),
             cutoffs={'train': self.val, 'val': self.val, 'test': self.test},
         )

@@ -1,58 +1,74 @@
-r"""Which labels make a task, and how many rows it has."""
+r"""Labels in the making: which rows a task has, and whether they make one."""
+
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.task import SPLITS
 
 MIN_TRAIN_ROWS, MIN_VAL_ROWS = 100, 20
 _MAX_SHARE = 0.97
 
 
-def why_unusable(frame: pd.DataFrame, cell_type: CellType) -> str | None:
-    r"""Why a frame of labels makes no task, or :obj:`None` if it does.
+class Labels(NamedTuple):
+    r"""Known labels of entities at times.
 
     Args:
-        frame: Columns :obj:`label` and :obj:`split`, labels all known.
-        cell_type: What the labels are.
+        entity: :obj:`[n]` rows of the entities in their table.
+        time: :obj:`[n]` unix seconds.
+        split: :obj:`[n]` positions in :obj:`SPLITS`.
+        label: :obj:`[n]`.
     """
-    split = frame['split'].to_numpy()
-    label = frame['label'].to_numpy()
-    train, val = label[split == 'train'], label[split == 'val']
-    for name, rows, least in (
-        ('train', train, MIN_TRAIN_ROWS),
-        ('val', val, MIN_VAL_ROWS),
-    ):
-        if len(rows) < least:
-            return f'{len(rows)} rows in split {name}, of at least {least}'
-    values, counts = np.unique(train, return_counts=True)
-    share = counts.max() / len(train)
-    if share > _MAX_SHARE:
-        return f'{share:.1%} of the train labels are equal'
-    if cell_type != CellType.BOOLEAN and len(values) < 3:
-        return f'{len(values)} distinct train labels, of at least 3'
-    if len(np.unique(val)) < 2:
-        return 'all val labels are equal'
-    return None
 
+    entity: NDArray[np.int64]
+    time: NDArray[np.int64]
+    split: NDArray[np.int64]
+    label: NDArray[np.float64]
 
-def bounded_rows(
-    frame: pd.DataFrame, max_rows: int, rank: NDArray[np.int64]
-) -> pd.DataFrame:
-    r"""The rows of the first entities by rank, at most :obj:`max_rows` of each
-    split, so that entities keep all of their labels.
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> 'Labels':
+        r"""Some of them."""
+        return Labels(*(array[rows] for array in self))
 
-    Args:
-        frame: Columns :obj:`entity` and :obj:`split`.
-        max_rows: The most rows of a split.
-        rank: :obj:`[entities]` in which order entities are taken.
-    """
-    keep: NDArray[np.bool_] = np.zeros(len(frame), dtype=bool)
-    entity, split = frame['entity'].to_numpy(), frame['split'].to_numpy()
-    for name in np.unique(split):
-        rows = np.flatnonzero(split == name)
-        order = rows[np.argsort(rank[entity[rows]], kind='stable')]
-        sizes = np.bincount(rank[entity[rows]], minlength=len(rank))
-        keep[order] = np.cumsum(sizes)[rank[entity[order]]] <= max_rows
-    return frame[keep].reset_index(drop=True)
+    def bounded(self, max_rows: int, rank: NDArray[np.int64]) -> 'Labels':
+        r"""Those of the first entities by rank, at most :obj:`max_rows` of each
+        split, so that entities keep all of their labels.
+
+        Args:
+            max_rows: The most rows of a split.
+            rank: :obj:`[entities]` in which order entities are taken.
+        """
+        keep: NDArray[np.bool_] = np.ones(len(self.label), dtype=bool)
+        place = rank[self.entity]
+        for split in range(len(SPLITS)):
+            rows = np.flatnonzero(self.split == split)
+            if len(rows) > max_rows:
+                total = np.cumsum(np.bincount(place[rows], minlength=len(rank)))
+                keep[rows] = total[place[rows]] <= max_rows
+        return self if keep.all() else self.take(keep)
+
+    def why_unusable(self, cell_type: CellType) -> str | None:
+        r"""Why they make no task, or :obj:`None` if they do."""
+        train, val = (self.label[self.split == split] for split in (0, 1))
+        if len(train) < MIN_TRAIN_ROWS:
+            return f'{len(train)} train rows, of at least {MIN_TRAIN_ROWS}'
+        if len(val) < MIN_VAL_ROWS:
+            return f'{len(val)} val rows, of at least {MIN_VAL_ROWS}'
+        values, counts = np.unique(train, return_counts=True)
+        share = counts.max() / len(train)
+        if share > _MAX_SHARE:
+            return f'{share:.1%} of the train labels are equal'
+        if cell_type != CellType.BOOLEAN and len(values) < 3:
+            return f'{len(values)} distinct train labels, of at least 3'
+        if (val == val[0]).all():
+            return 'all val labels are equal'
+        return None
+
+    def to_frame(self) -> pd.DataFrame:
+        r"""The frame of a :class:`~torch_geometric_rfm.data.Task`."""
+        time = self.time.astype('datetime64[s]').astype('datetime64[ns]')
+        split = np.array(SPLITS, dtype=object)[self.split]
+        columns = {'entity': self.entity, 'time': time, 'label': self.label}
+        return pd.DataFrame({**columns, 'split': split})

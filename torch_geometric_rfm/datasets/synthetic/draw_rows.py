@@ -37,9 +37,7 @@ def draw_rows(
             parents[fkey] = choice.with_nulls(main, rng)
         else:
             parents[fkey] = choice.choose(community, parent.community, rng)
-    begin = np.where(
-        rng.random(num_rows) < 0.4, 0.0, rng.uniform(0, 0.8, num_rows)
-    )
+    begin = np.where(rng.random(num_rows) < 0.4, 0.0, rng.uniform(0, 0.8, num_rows))
     rows = TableRows(plan, parents, None, community, begin, np.ones(num_rows))
     if plan.dated:
         rows.time = _draw_times(rows, tables, calendar, rng)

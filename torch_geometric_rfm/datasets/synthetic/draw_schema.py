@@ -33,7 +33,7 @@ def draw_schema(
         activity.append(table in sinks or follows or bool(inner))
         old = any(dated[p] for p in parents)
         dated.append(activity[-1] or old or bool(rng.random() < 0.25))
-        base = 1.0 if table in sinks else 0.35 if activity[-1] else 0.05
+        base = 1.0 if table in sinks else 0.35 if activity[-1] else 0.08
         weight.append(base * float(np.exp(rng.normal(0, 0.5))))
     share = np.array(weight) / sum(weight)
     title = [names.table(activity[table]) for table in range(num_tables)]

@@ -138,7 +138,9 @@ class ValueDrawer:
             value, words = self.histories.count(), f'number of earlier {table}'
         known = ~np.isnan(value)
         signal = np.zeros(self.num_rows)
-        signal[known] = standardise(np.sign(value[known]) * np.log1p(np.abs(value[known])))
+        signal[known] = standardise(
+            np.sign(value[known]) * np.log1p(np.abs(value[known]))
+        )
         self._add(words, signal, value)
 
     def _add(self, words: str, signal: Array, value: object) -> None:

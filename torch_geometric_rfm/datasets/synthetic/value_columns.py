@@ -72,7 +72,7 @@ def nominal_category(x: Array, rng: np.random.Generator) -> Column:
 
 def text(x: Array, rng: np.random.Generator) -> Column:
     r"""Phrases whose first word follows from the value; see :func:`amount`."""
-    first, second = (np.array(line.split(','), dtype=object) for line in words.TEXT_WORDS)
+    first, second = (np.array(list_, dtype=object) for list_ in words.TEXT_WORDS)
     start = rng.permutation(first)[_quantile_code(x, len(first))]
     number = rng.integers(1, 100, len(x)).astype(str).astype(object)
     value = start + ' ' + rng.choice(second, len(x)) + ' ' + number

@@ -1,86 +1,108 @@
 r"""Word lists of which names of tables, columns and categories are composed."""
 
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
 THEMES: dict[str, tuple[list[str], list[str]]] = {
     'shop': (
-        'customers products stores suppliers brands warehouses regions '
-        'employees'.split(),
-        'orders payments returns reviews shipments visits carts invoices'.split(),
+        _words(
+            'customers products stores suppliers brands warehouses regions employees'
+        ),
+        _words('orders payments returns reviews shipments visits carts invoices'),
     ),
     'hospital': (
-        'patients doctors wards clinics drugs diseases insurers devices'.split(),
-        'admissions prescriptions measurements operations treatments tests '
-        'transfers diagnoses'.split(),
+        _words('patients doctors wards clinics drugs diseases insurers devices'),
+        _words(
+            'admissions prescriptions measurements operations treatments '
+            'tests transfers diagnoses'
+        ),
     ),
     'sport': (
-        'players teams stadiums coaches leagues sponsors countries referees'.split(),
-        'matches results goals transfers injuries trainings rankings penalties'.split(),
+        _words('players teams stadiums coaches leagues sponsors countries referees'),
+        _words('matches results goals transfers injuries trainings rankings penalties'),
     ),
     'school': (
-        'students teachers courses schools departments classrooms subjects '
-        'libraries'.split(),
-        'exams enrollments lessons grades absences assignments loans '
-        'applications'.split(),
+        _words(
+            'students teachers courses schools departments classrooms '
+            'subjects libraries'
+        ),
+        _words(
+            'exams enrollments lessons grades absences assignments loans applications'
+        ),
     ),
     'bank': (
-        'clients accounts branches cards merchants currencies advisors funds'.split(),
-        'transactions transfers withdrawals deposits trades claims alerts '
-        'logins'.split(),
+        _words('clients accounts branches cards merchants currencies advisors funds'),
+        _words(
+            'transactions transfers withdrawals deposits trades claims alerts logins'
+        ),
     ),
     'travel': (
-        'travellers airports airlines planes hotels rooms cities agencies'.split(),
-        'flights bookings stays delays complaints inspections repairs '
-        'cancellations'.split(),
+        _words('travellers airports airlines planes hotels rooms cities agencies'),
+        _words(
+            'flights bookings stays delays complaints inspections repairs cancellations'
+        ),
     ),
     'network': (
-        'users groups pages topics communities tags badges channels'.split(),
-        'posts comments likes votes messages follows reports sessions'.split(),
+        _words('users groups pages topics communities tags badges channels'),
+        _words('posts comments likes votes messages follows reports sessions'),
     ),
     'factory': (
-        'machines plants parts materials operators vendors lines tools'.split(),
-        'batches failures inspections deliveries shifts repairs readings '
-        'orders'.split(),
+        _words('machines plants parts materials operators vendors lines tools'),
+        _words(
+            'batches failures inspections deliveries shifts repairs readings orders'
+        ),
     ),
     'media': (
-        'viewers movies actors studios genres songs artists playlists'.split(),
-        'ratings views plays downloads purchases reviews subscriptions '
-        'searches'.split(),
+        _words('viewers movies actors studios genres songs artists playlists'),
+        _words(
+            'ratings views plays downloads purchases reviews subscriptions searches'
+        ),
     ),
     'city': (
-        'residents districts streets buildings stations buses parks vehicles'.split(),
-        'trips accidents permits inspections complaints rentals elections '
-        'readings'.split(),
+        _words('residents districts streets buildings stations buses parks vehicles'),
+        _words(
+            'trips accidents permits inspections complaints rentals elections readings'
+        ),
     ),
     'farm': (
-        'farms fields crops animals breeds tractors markets seeds'.split(),
-        'harvests sowings sales vaccinations measurements feedings rains '
-        'repairs'.split(),
+        _words('farms fields crops animals breeds tractors markets seeds'),
+        _words(
+            'harvests sowings sales vaccinations measurements feedings rains repairs'
+        ),
     ),
     'research': (
-        'researchers institutes journals laboratories instruments projects '
-        'substances grants'.split(),
-        'publications experiments citations samples reviews proposals '
-        'observations meetings'.split(),
+        _words(
+            'researchers institutes journals laboratories instruments '
+            'projects substances grants'
+        ),
+        _words(
+            'publications experiments citations samples reviews proposals '
+            'observations meetings'
+        ),
     ),
 }
 r"""For each theme the names of tables of things and of happenings."""
 
-AMOUNTS = (
-    'amount price cost revenue weight duration distance volume income size value '
-    'salary budget area energy'
-).split()
-SCORES = (
-    'score level index balance rate quality risk difference temperature pressure '
-    'growth strength deviation'
-).split()
-COUNTS = 'items units points attempts pages errors people steps hits'.split()
-GRADES = 'rating rank grade priority stage position class degree'.split()
-ADJECTIVES = (
-    'active new large verified urgent domestic premium complete late public regular '
-    'experienced approved automatic damaged shared seasonal local'
-).split()
-MODIFIERS = 'total net gross base average final initial actual expected main'.split()
-DATES = 'due end start review delivery expiry renewal confirmation'.split()
-TEXTS = 'name title label description note'.split()
+AMOUNTS = _words(
+    'amount price cost revenue weight duration distance volume income '
+    'size value salary budget area energy'
+)
+SCORES = _words(
+    'score level index balance rate quality risk difference '
+    'temperature pressure growth strength deviation'
+)
+COUNTS = _words('items units points attempts pages errors people steps hits')
+GRADES = _words('rating rank grade priority stage position class degree')
+ADJECTIVES = _words(
+    'active new large verified urgent domestic premium complete late '
+    'public regular experienced approved automatic damaged shared '
+    'seasonal local'
+)
+MODIFIERS = _words('total net gross base average final initial actual expected main')
+DATES = _words('due end start review delivery expiry renewal confirmation')
+TEXTS = _words('name title label description note')
 
 ORDERED_CATEGORIES = {
     'risk level': 'very low,low,medium,high,very high',
@@ -107,10 +129,14 @@ NOMINAL_CATEGORIES = {
     'category': 'food,clothes,books,games,music,garden,sports,tools,toys,travel',
 }
 TEXT_WORDS = (
-    'amber,river,silent,northern,golden,old,bright,stone,winter,royal,green,deep,lucky,'
-    'iron,wild,crystal',
-    'valley,harbour,garden,tower,bridge,forest,market,lake,station,castle,meadow,'
-    'island,mill,square,hill,bay',
+    _words(
+        'amber river silent northern golden old bright stone winter royal green '
+        'deep lucky iron wild crystal'
+    ),
+    _words(
+        'valley harbour garden tower bridge forest market lake station castle '
+        'meadow island mill square hill bay'
+    ),
 )
 
 
