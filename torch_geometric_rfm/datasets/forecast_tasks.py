@@ -103,17 +103,18 @@ class ForecastTables:
             f'WHERE {entity} IS NOT NULL AND {" AND ".join(known)}'
         )
 
-    def typical_gap(self, until: int) -> float | None:
-        r"""The median time between two happenings of an entity up to a time, in
-        seconds; :obj:`None` if there are no two.
+    def gaps(self, until: int) -> tuple[float, float] | None:
+        r"""The median and the mean time between two happenings of an entity up to a
+        time, in seconds; :obj:`None` if there are no two.
         """
         query = """
-            SELECT median(gap) FROM (
+            SELECT median(gap), avg(gap) FROM (
                 SELECT time - lag(time) OVER (PARTITION BY entity ORDER BY time) AS gap
                 FROM (SELECT DISTINCT entity, time FROM events WHERE time <= $until)
             )
         """
-        return self.connection.execute(query, {'until': until}).fetchall()[0][0]
+        found = self.connection.execute(query, {'until': until}).fetchall()[0]
+        return None if found[0] is None else found
 
     def labels(
         self, forecasts: list[Forecast], horizon: int, val: int, test: int
@@ -214,16 +215,18 @@ _FRIENDLY = [
 
 
 def choose_horizons(
-    gap: float | None, first: int, last: int, val: int, test: int
+    gaps: tuple[float, float] | None, first: int, last: int, val: int, test: int
 ) -> list[int]:
-    r"""Horizons in seconds in which an entity has about two and about eight
-    happenings, as far as the splits are long enough for them.
+    r"""A short and a long horizon in seconds: twice the median and eight times the
+    mean time between happenings, as far as the splits are long enough for them and
+    the windows of train not too short to tell of a tenth of the time before val.
     """
     room = min(test - val, last - test, (val - first) // 3)
     fitting = np.array([seconds for _, seconds in _FRIENDLY if seconds <= room])
-    if gap is None or fitting.size == 0:
+    if gaps is None or fitting.size == 0:
         return []
-    wanted = np.log(np.maximum(gap, 1) * np.array([2.0, 8.0]))
+    least = 0.1 * (val - first) / _MAX_TIMES['train']
+    wanted = np.log(np.maximum(least, np.array(gaps) * [2.0, 8.0]))
     nearest = np.abs(np.log(fitting)[None] - wanted[:, None]).argmin(axis=1)
     return sorted(set(fitting[nearest].tolist()))
 

@@ -48,7 +48,7 @@ def generate_tasks(
         max_rows (int): The most rows of each split of a task; entities keep all
             their labels. (default: :obj:`5000`)
         horizons (list, optional): Horizons of forecasts, *e.g.*
-            :obj:`["7d", "30d"]`; by the pace of the happenings if not given.
+            :obj:`["7D", "30D"]`; by the pace of the happenings if not given.
             (default: :obj:`None`)
         val_timestamp (pd.Timestamp, optional): When val begins, if
             :obj:`db` does not say. (default: :obj:`None`)
@@ -65,7 +65,7 @@ def generate_tasks(
     Example:
         >>> from torch_geometric_rfm.testing import toy_database
         >>> tasks = generate_tasks(toy_database(), val_timestamp='2021-05-01',
-        ...                        test_timestamp='2021-09-01', horizons=['60d'])
+        ...                        test_timestamp='2021-09-01', horizons=['60D'])
         >>> tasks[0].name
         'customers-orders-count-60d'
     """

@@ -130,7 +130,7 @@ class TaskMaker:
             return self._drop(name, f'{events.count} happenings on this path')
         if horizons is None:
             span = (events.first, events.last, val, test)
-            horizons = choose_horizons(events.typical_gap(val), *span)
+            horizons = choose_horizons(events.gaps(val), *span)
             if not horizons:
                 return self._drop(name, 'no horizon fits the pace and the splits')
         for horizon in horizons:
