@@ -153,61 +153,50 @@ def autocompletes(tasks):
     return [task for task in tasks if task.horizon == pd.Timedelta(0)]
 
 
-@pytest.mark.parametrize('seed', range(12))
-def test_forecasts_of_random_databases_are_right(seed, monkeypatch):
+def test_forecasts_of_random_databases_are_right(monkeypatch):
     r"""Random databases have null, equal and missing times, null and dangling
     keys, and several keys to a table.
     """
-    module = 'torch_geometric_rfm.datasets.usable_labels'
-    monkeypatch.setattr(f'{module}.MIN_TRAIN_ROWS', 3)
-    monkeypatch.setattr(f'{module}.MIN_VAL_ROWS', 2)
-    monkeypatch.setattr('torch_geometric_rfm.datasets.task_maker.MIN_TRAIN_ROWS', 3)
-    db = random_database(seed)
+    for module in ('usable_labels', 'task_maker'):
+        monkeypatch.setattr(f'torch_geometric_rfm.datasets.{module}.MIN_TRAIN_ROWS', 3)
+        monkeypatch.setattr(f'torch_geometric_rfm.datasets.{module}.MIN_VAL_ROWS', 2)
     val, test = pd.Timestamp('1969-12-31'), pd.Timestamp('1970-01-12')
-    tasks = generate_tasks(
-        db, val_timestamp=val, test_timestamp=test, horizons=['4D', '9D']
-    )
-    for task in forecasts(tasks):
-        check_forecast(db, task, val, test)
-    RANDOM.append(len(forecasts(tasks)))
+    checked = Counter()
+    for seed in range(10):
+        db = random_database(seed)
+        tasks = generate_tasks(
+            db, val_timestamp=val, test_timestamp=test, horizons=['4D', '9D']
+        )
+        for task in forecasts(tasks):
+            check_forecast(db, task, val, test)
+            checked[parse(db, task)[1]] += 1
+    assert {'count', 'any', 'next', 'total', 'mean'} <= set(checked)
 
 
-RANDOM: list[int] = []
-
-
-def test_random_databases_had_forecasts():
-    if len(RANDOM) < 12:
-        pytest.skip('needs the tests before')
-    assert sum(RANDOM) > 50
-
-
-@pytest.mark.parametrize('seed', [0, 1])
-def test_forecasts_of_synthetic_databases_are_right(seed):
-    dataset = SyntheticRelationalDatabase(seed, num_tables=6, num_rows=1500)
-    tasks = dataset.tasks(max_tasks=12)
-    assert len(tasks) == 12
-    for task in forecasts(tasks)[:5]:
+def test_forecasts_of_a_synthetic_database_are_right():
+    dataset = SyntheticRelationalDatabase(0, num_tables=5, num_rows=1500)
+    tasks = dataset.tasks(max_tasks=8)
+    assert len(tasks) == 8
+    for task in forecasts(tasks)[:3]:
         check_forecast(dataset.db, task, dataset.val_timestamp, dataset.test_timestamp)
 
 
 @pytest.fixture(scope='module')
 def f1():
-    return load_database(F1), generate_tasks(F1, max_tasks=14, seed=3, max_rows=800)
+    return load_database(F1), generate_tasks(F1, max_tasks=8, seed=3, max_rows=800)
 
 
 def test_forecasts_of_a_real_database_are_right(f1):
     db, tasks = f1
     val, test = pd.Timestamp('2005-01-01'), pd.Timestamp('2010-01-01')
-    some = [t for t in forecasts(tasks) if len(t.frame['time'].unique()) < 60][:2]
-    some += forecasts(tasks)[:1]
-    for task in some:
+    for task in forecasts(tasks)[:2]:
         check_forecast(db, task, val, test, max_rows=800)
 
 
 def test_tasks_are_bounded_usable_and_of_two_kinds(f1):
     _, tasks = f1
-    assert len(tasks) == len({task.name for task in tasks}) == 14
-    assert len(autocompletes(tasks)) >= 4
+    assert len(tasks) == len({task.name for task in tasks}) == 8
+    assert len(autocompletes(tasks)) >= 2
     for task in tasks:
         sizes = Counter(task.frame['split'])
         assert max(sizes.values()) <= 800
@@ -235,9 +224,9 @@ def test_autocomplete_labels_are_the_hidden_column(f1):
 
 def test_entities_keep_all_their_labels():
     whole = {
-        task.name: task for task in generate_tasks(F1, max_tasks=4, max_rows=10**6)
+        task.name: task for task in generate_tasks(F1, max_tasks=2, max_rows=10**6)
     }
-    cut = {task.name: task for task in generate_tasks(F1, max_tasks=4, max_rows=300)}
+    cut = {task.name: task for task in generate_tasks(F1, max_tasks=2, max_rows=300)}
     compared = 0
     for name in set(whole) & set(cut):
         if not whole[name].horizon.value:
@@ -255,23 +244,23 @@ def test_entities_keep_all_their_labels():
 
 
 def test_a_seed_gives_the_same_tasks():
-    first, second = (generate_tasks(F1, max_tasks=5, seed=7) for _ in range(2))
+    first, second = (generate_tasks(F1, max_tasks=3, seed=7) for _ in range(2))
     assert [t.name for t in first] == [t.name for t in second]
     for a, b in zip(first, second):
         pd.testing.assert_frame_equal(a.frame, b.frame)
         assert a.hidden_columns == b.hidden_columns
-    assert [t.name for t in generate_tasks(F1, max_tasks=5, seed=8)] != [
+    assert [t.name for t in generate_tasks(F1, max_tasks=3, seed=8)] != [
         t.name for t in first
     ]
 
 
 def test_audits_of_generated_tasks_find_nothing(f1):
     _, tasks = f1
-    for task in [*forecasts(tasks)[:2], *autocompletes(tasks)[:2]]:
-        assert audit_task(F1, task, contexts=40).findings == 0
+    for task in [forecasts(tasks)[0], autocompletes(tasks)[0]]:
+        assert audit_task(F1, task, contexts=20).findings == 0
     dataset = SyntheticRelationalDatabase(2, num_tables=5, num_rows=1200)
-    for task in dataset.tasks(max_tasks=3):
-        assert audit_task(dataset, task, contexts=40).findings == 0
+    for task in dataset.tasks(max_tasks=2):
+        assert audit_task(dataset, task, contexts=20).findings == 0
 
 
 def test_columns_that_give_the_label_away_are_hidden():
@@ -300,7 +289,7 @@ def test_rows_of_undated_tables_are_asked_about_at_a_time_of_a_child():
     db = dataset.db
     tasks = [
         task
-        for task in autocompletes(dataset.tasks(max_tasks=None))
+        for task in autocompletes(dataset.tasks(max_tasks=24))
         if db.table_dict[task.entity_table].time_col is None
     ]
     assert tasks
@@ -348,7 +337,7 @@ def test_horizons_follow_the_pace():
     assert choose_horizons(None, 0, last, val, test) == []
 
 
-def test_generated_tasks_can_be_learned(f1):
+def test_generated_tasks_can_be_learned():
     r"""What an entity had before says more than the mean of all."""
     better = []
     dataset = SyntheticRelationalDatabase(1, num_tables=5, num_rows=4000)
