@@ -1,0 +1,1 @@
+r"""The parts of which synthetic relational databases are made."""
