@@ -20,6 +20,11 @@ from torch_geometric_rfm.data import (
 
 PROTOCOLS = ('rolling', 'frozen')
 SCORED = ('val', 'test')
+KINDS = {
+    CellType.BOOLEAN: 'binary_classification',
+    CellType.CATEGORY: 'multiclass_classification',
+    CellType.NUMBER: 'regression',
+}
 
 
 @dataclass
@@ -52,8 +57,12 @@ class Inputs:
     @property
     def kind(self) -> str:
         r"""The type of the task."""
-        is_binary = self.task.cell_type == CellType.BOOLEAN
-        return 'binary_classification' if is_binary else 'regression'
+        return KINDS[self.task.cell_type]
+
+    @property
+    def num_classes(self) -> int:
+        r"""How many classes can be predicted, one if the label is no class."""
+        return len(getattr(self.task, 'classes', ())) or 1
 
     @property
     def cutoff(self) -> int:

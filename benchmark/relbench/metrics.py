@@ -5,7 +5,11 @@ import torch
 from sklearn import metrics as sk
 from torchmetrics.functional.classification import binary_calibration_error
 
-MAIN = {'binary_classification': 'roc_auc', 'regression': 'nmae'}
+MAIN = {
+    'binary_classification': 'roc_auc',
+    'multiclass_classification': 'accuracy',
+    'regression': 'nmae',
+}
 r"""The metric that tables and choices go by; RelBench's."""
 
 LESS_IS_BETTER = ('log_loss', 'ece', 'mae', 'nmae', 'rmse')

@@ -27,7 +27,7 @@ class LightGBMRelational(Model):
             self.features(inputs, r, inputs.visible_until(r, 'rolling'))
             for r in (rows, val)
         )
-        self.boosting = Boosting(inputs.kind, seed, minutes * 60)
+        self.boosting = Boosting(inputs.kind, seed, inputs.num_classes)
         self.boosting.fit(
             x.to_numpy(),
             inputs.labels[rows],
@@ -57,7 +57,7 @@ class LightGBMRelational(Model):
 
 
 class LightGBMEntity(LightGBMRelational):
-    r"""LightGBM on the columns of the entity's own row."""
+    r"""LightGBM on the columns of the entity's own row, and the date."""
 
     def features(
         self, inputs: Inputs, rows: np.ndarray, until: np.ndarray
