@@ -47,7 +47,7 @@ def run(inputs: Inputs, name: str, seed: int, minutes: float, results: Path) -> 
     model = make_model(name, inputs.kind, inputs.task.name)
     start = time.perf_counter()
     model.fit(inputs, seed, minutes)
-    fit_seconds = time.perf_counter() - start
+    fit_seconds = model.fit_seconds or time.perf_counter() - start
     labels = {split: inputs.task.labels_of_split(split) for split in SCORED}
     arrays = {f'{split}_label': label for split, label in labels.items()}
     lines = []
@@ -126,7 +126,13 @@ def sweep(args: argparse.Namespace) -> int:
                     )
                     continue
                 if inputs is None:
-                    inputs = open_inputs(args.db, task, args.horizon, args.text_encoder)
+                    inputs = open_inputs(
+                        args.db,
+                        task,
+                        args.horizon,
+                        args.text_encoder,
+                        args.out.parent / 'models',
+                    )
                 try:
                     if args.check_leaks:
                         check(inputs, name, seed, args.minutes)

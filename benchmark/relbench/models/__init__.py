@@ -13,8 +13,9 @@ from benchmark.relbench.models.lightgbm_tables import (
     LightGBMEntity,
     LightGBMRelational,
 )
-from benchmark.relbench.models.rdl_gnn import RDLGNN
+from benchmark.relbench.models.rdl_gnn import RDLGNN, AttentionRDLGNN
 from benchmark.relbench.models.relational_transformer import (
+    JointRelationalTransformer,
     RelationalTransformerModel,
 )
 
@@ -31,7 +32,9 @@ MODELS: dict[str, Callable[[], Model]] = {
     'lightgbm-entity': LightGBMEntity,
     'lightgbm-relational': LightGBMRelational,
     'rdl-gnn': RDLGNN,
+    'rdl-gnn-attention': AttentionRDLGNN,
     'relational-transformer': RelationalTransformerModel,
+    'relational-transformer-joint': JointRelationalTransformer,
 }
 
 
