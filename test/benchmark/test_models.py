@@ -125,7 +125,9 @@ def test_the_grid_depends_on_the_size_of_the_table_alone():
     assert len(settings_of('binary_classification', 10)) == 4
     assert len(settings_of('binary_classification', MOST_VALUES // 3)) == 3
     assert len(settings_of('multiclass_classification', MOST_VALUES // 30, 10)) == 3
-    assert settings_of('regression', 10 * MOST_VALUES) == settings_of('regression', 10)[:1]
+    assert (
+        settings_of('regression', 10 * MOST_VALUES) == settings_of('regression', 10)[:1]
+    )
 
 
 def test_one_joint_training_serves_all_tasks(tmp_path, monkeypatch):

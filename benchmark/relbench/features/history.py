@@ -57,9 +57,7 @@ class History:
         """
         # Lines of keys that nobody asks about are left out.
         with_keys = f'SELECT * FROM ({self.query}) WHERE key IN (SELECT key FROM keyed)'
-        lines = connection.execute(
-            f'{with_keys} ORDER BY key, time, row'
-        ).fetchnumpy()
+        lines = connection.execute(f'{with_keys} ORDER BY key, time, row').fetchnumpy()
         line_key, time = (np.ma.getdata(lines[name]) for name in ('key', 'time'))
         at = _Positions(line_key, time, key, until, windows)
         name = self.name

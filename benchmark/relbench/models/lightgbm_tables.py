@@ -13,15 +13,24 @@ from benchmark.relbench.models.base import Model
 from benchmark.relbench.models.boosting import Boosting
 
 
+MOST_ROWS = 100_000
+r"""Of more train rows than that so many are drawn."""
+
+
 class LightGBMRelational(Model):
     r"""LightGBM on automatic relational aggregates, see
     :func:`~benchmark.relbench.features.relational.relational_features`.
     """
 
+    kinds = (*Model.kinds, 'multiclass_classification')
+
     def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
         self.plan = plan_features(inputs)
         rows = inputs.rows('train')
         rows = rows[~np.isnan(inputs.labels[rows])]
+        if len(rows) > MOST_ROWS:
+            draw = np.random.default_rng(seed).permutation(len(rows))
+            rows = rows[np.sort(draw[:MOST_ROWS])]
         val = inputs.rows('val')
         x, val_x = (
             self.features(inputs, r, inputs.visible_until(r, 'rolling'))
@@ -37,6 +46,7 @@ class LightGBMRelational(Model):
         )
         self.settings = {
             'num_features': x.shape[1],
+            'train_rows': len(rows),
             'windows_in_days': [s // 86_400 for s in self.plan.windows.values()],
             **self.boosting.settings,
         }

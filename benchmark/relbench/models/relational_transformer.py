@@ -91,4 +91,6 @@ def _new_model(store: TaskStore, seed: int) -> RelationalTransformer:
 
     torch.manual_seed(seed)
     channels = store.store.text_encoder.channels
-    return RelationalTransformer.small(**{'text_channels': channels} | SETTINGS['model'])
+    return RelationalTransformer.small(
+        **{'text_channels': channels} | SETTINGS['model']
+    )
