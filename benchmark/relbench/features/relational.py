@@ -218,9 +218,10 @@ def _label_features(inputs: Inputs, windows: dict[str, int]) -> list[pd.DataFram
         if not step.up:
             continue
         # What shares a parent is known to do so once its own row is known.
+        own_time = time_of(raw, entity_table, 'e')
         query = (
-            f'SELECT l.parent AS key, greatest(k.time, {time_of(raw, entity_table, "e")}'
-            f') AS time, k.row AS row{columns} FROM known_labels k, '
+            f'SELECT l.parent AS key, greatest(k.time, {own_time}) AS time, k.row '
+            f'AS row{columns} FROM known_labels k, '
             f'({link(raw, step)}) l, {raw.name(entity_table)} e '
             'WHERE l.row = k.entity AND e.row = k.entity'
         )

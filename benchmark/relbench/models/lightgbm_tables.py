@@ -12,7 +12,6 @@ from benchmark.relbench.inputs import Inputs
 from benchmark.relbench.models.base import Model
 from benchmark.relbench.models.boosting import Boosting
 
-
 MOST_ROWS = 100_000
 r"""Of more train rows than that so many are drawn."""
 
