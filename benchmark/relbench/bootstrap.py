@@ -49,6 +49,9 @@ def resampled(
     """
     if kind == 'regression':
         values = [-resampled_mae(label, one, weights) for one in predictions]
+    elif kind == 'multiclass_classification':
+        right = [one.argmax(axis=1) == label for one in predictions]
+        values = [weights @ one / weights.sum(axis=1) for one in right]
     else:
         values = [resampled_roc_auc(label, one, weights) for one in predictions]
     return np.mean(values, axis=0)

@@ -1,6 +1,6 @@
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,12 @@ from torch_geometric_rfm.data import (
 
 PROTOCOLS = ('rolling', 'frozen')
 SCORED = ('val', 'test')
+JOINT_KINDS = ('binary_classification', 'regression')
+KINDS = {
+    CellType.BOOLEAN: 'binary_classification',
+    CellType.CATEGORY: 'multiclass_classification',
+    CellType.NUMBER: 'regression',
+}
 
 
 @dataclass
@@ -31,12 +37,16 @@ class Inputs:
         db (relbench.base.Database): The database, uncut.
         task (Task): The task, with the labels of all splits.
         text_encoder: Encoder of the store that some models need.
+        source: Where the database's other tasks can be found, if anywhere.
+        models: Folder in which trainings that serve several tasks are kept.
     """
 
     database: str
     db: Any
     task: Task
     text_encoder: Any = 'hashing'
+    source: Any = None
+    models: Path | None = None
     cache: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def cached(self, key: Any, make: Callable[[], Any]) -> Any:
@@ -47,13 +57,32 @@ class Inputs:
 
     def fresh(self) -> 'Inputs':
         r"""The same inputs with nothing computed yet."""
-        return Inputs(self.database, self.db, self.task, self.text_encoder)
+        return replace(self, cache={})
+
+    def companions(self) -> list[Task]:
+        r"""This task and all others of the database that can be learned with it,
+        by name.
+        """
+        if self.source is None:
+            return [self.task]
+        tasks = [self.task]
+        for name in load_dataset(self.source).get_task_names():
+            if name == self.task.name:
+                continue
+            if kind_of_task(self.source, name) not in JOINT_KINDS:
+                continue
+            tasks.append(open_task(self.source, name, self.db))
+        return sorted(tasks, key=lambda task: task.name)
 
     @property
     def kind(self) -> str:
         r"""The type of the task."""
-        is_binary = self.task.cell_type == CellType.BOOLEAN
-        return 'binary_classification' if is_binary else 'regression'
+        return KINDS[self.task.cell_type]
+
+    @property
+    def num_classes(self) -> int:
+        r"""How many classes can be predicted, one if the label is no class."""
+        return len(getattr(self.task, 'classes', ())) or 1
 
     @property
     def cutoff(self) -> int:
@@ -111,7 +140,11 @@ def kind_of_task(source: Any, name: str) -> str:
 
 
 def open_inputs(
-    source: Any, name: str, horizon: Any = None, text_encoder: Any = 'hashing'
+    source: Any,
+    name: str,
+    horizon: Any = None,
+    text_encoder: Any = 'hashing',
+    models: Path | None = None,
 ) -> Inputs:
     r"""Loads a database, whole, and a task of it.
 
@@ -120,22 +153,26 @@ def open_inputs(
         name: The name of the task.
         horizon: When labels become known, for external tasks; what
             :obj:`tasks.json` of a folder says if not given.
-        text_encoder: See :class:`Inputs`.
+        text_encoder, models: See :class:`Inputs`.
 
     Raises:
         ValueError: If there is no such task; the known ones are listed.
     """
     dataset = load_dataset(source)
     db = load_database(dataset)
-    task = load_task(dataset, name)
+    task = open_task(source, name, db, horizon)
+    database = database_name(source)
+    return Inputs(database, db, task, text_encoder, source, models)
+
+
+def open_task(source: Any, name: str, db: Any, horizon: Any = None) -> Task:
+    r"""A task of a database that is loaded already."""
     entries = Path(source) / 'tasks.json'
     if horizon is None and entries.exists():
         for entry in json.loads(entries.read_text())['tasks']:
             if entry['name'] == name:
                 horizon = entry.get('label_window')
-    return Inputs(
-        database_name(source), db, Task.from_relbench(task, db, horizon), text_encoder
-    )
+    return Task.from_relbench(load_task(source, name), db, horizon)
 
 
 def database_name(source: Any) -> str:

@@ -62,14 +62,16 @@ def check_leaks(model: Model, inputs: Inputs, num_times: int = 2, seed: int = 0)
 
 def _compare(what: str, before: Any, after: Any, where: str) -> None:
     before, after = (np.asarray(x, dtype=np.float64) for x in (before, after))
+    before, after = (x.reshape(len(x), -1) for x in (before, after))
     scale = TOLERANCE * (1 + np.abs(np.nan_to_num(before)))
     differs = ~(np.abs(before - after) <= scale)
     differs &= ~(np.isnan(before) & np.isnan(after))
     if differs.any():
-        row = int(np.flatnonzero(differs)[0])
+        row, column = np.argwhere(differs)[0]
         raise LeakError(
-            f"'{what}' of {differs.sum()} of {len(before)} rows depends on what is not "
-            f'known yet ({where}; first {before[row]:g}, then {after[row]:g})'
+            f"'{what}' of {differs.any(axis=1).sum()} of {len(before)} rows depends on "
+            f'what is not known yet ({where}; first {before[row, column]:g}, then '
+            f'{after[row, column]:g})'
         )
 
 
@@ -130,6 +132,8 @@ def _labels_without_future(
     hidden = ~known
     if way == 'removed':
         label[hidden] = np.nan
+    elif inputs.kind == 'multiclass_classification':
+        label[hidden] = (label[hidden] + 1) % inputs.num_classes
     elif inputs.kind == 'binary_classification':
         label[hidden] = 1 - label[hidden]
     else:

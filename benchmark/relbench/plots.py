@@ -45,6 +45,9 @@ def _first_seeds(lines: Lines, folder: Path) -> dict[str, tuple[Any, Any]]:
 def _draw_reliability(axes: Any, lines: Lines, folder: Path) -> None:
     axes.plot([0, 1], [0, 1], color='grey', linewidth=0.8)
     for model, (label, prediction) in _first_seeds(lines, folder).items():
+        if prediction.ndim == 2:  # Of the class that is chosen.
+            label = prediction.argmax(axis=1) == label
+            prediction = prediction.max(axis=1)
         if np.unique(prediction).size <= 2:
             continue  # A constant is a point, not a curve.
         bins = np.minimum((prediction * NUM_BINS).astype(int), NUM_BINS - 1)

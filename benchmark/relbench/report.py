@@ -4,7 +4,7 @@ r"""Turns the lines of results into tables and plots.
 
 A cell is the mean over seeds with its 95 % interval; in bold is what is better than
 every other model by a paired bootstrap over the rows of the split. Published figures
-have columns of their own.
+have a column and, those of other systems, a table of their own.
 """
 
 import argparse
@@ -22,7 +22,6 @@ from benchmark.relbench.run import RESULTS
 from benchmark.relbench.table import Cell, cells_of, different_versions
 
 COLUMNS = [(protocol, split) for protocol in PROTOCOLS for split in ('val', 'test')]
-STANCES = (*PROTOCOLS, 'unverified')
 
 
 def report(lines: list[dict[str, Any]], folder: Path) -> str:
@@ -35,10 +34,14 @@ def report(lines: list[dict[str, Any]], folder: Path) -> str:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for line in lines:
         groups.setdefault((line['database'], line['task']), []).append(line)
-    return '\n'.join(
+    sections = [
         _section(database, task, group, folder)
         for (database, task), group in sorted(groups.items())
-    )
+    ]
+    for database in sorted({key[0] for key in groups}):
+        own = {task: g[0] for (db, task), g in groups.items() if db == database}
+        sections += _published_table(database, own)
+    return '\n'.join(sections)
 
 
 def _section(
@@ -72,7 +75,7 @@ def _main_table(
         *(f'{protocol}, {split}' for protocol, split in COLUMNS),
         'seeds',
         'seconds',
-        *(f'published, {stance}, test' for stance in STANCES if figures),
+        *(['published, test'] if figures else []),
     ]
     rows = []
     for name in _in_order({key[0] for key in cells}):
@@ -90,31 +93,43 @@ def _main_table(
                 ),
                 str(len(lines)),
                 f'{seconds:.1f}',
-                *_published(own, metric, train_std, bool(figures)),
+                *([_published(own, metric, train_std)] if figures else []),
             ]
         )
-    run = {key[0] for key in cells}
-    for system in dict.fromkeys(p.system for p in figures if p.model not in run):
-        own = [p for p in figures if p.system == system]
-        cell = _published(own, metric, train_std, True)
-        rows.append([f'*{system}*', *[''] * (len(COLUMNS) + 2), *cell])
     return [*_markdown(header, rows), '']
 
 
-def _published(
-    figures: list[Published], metric: str, train_std: float, shown: bool
-) -> list[str]:
+def _published(figures: list[Published], metric: str, train_std: float) -> str:
     # Published absolute errors are divided by the same number as ours.
     def text(figure: Published) -> str:
         if figure.metric == metric:
-            return f'{figure.value:.4f}'
-        return f'{figure.value / train_std:.4f} (MAE {figure.value:g})'
+            return f'{figure.value:.4f} ({figure.protocol})'
+        value = figure.value / train_std
+        return f'{value:.4f} ({figure.protocol}; MAE {figure.value:g})'
 
-    return [
-        ', '.join(text(p) for p in figures if p.protocol == stance)
-        for stance in STANCES
-        if shown
-    ]
+    return ', '.join(map(text, figures))
+
+
+def _published_table(database: str, tasks: dict[str, dict[str, Any]]) -> list[str]:
+    # Systems down, tasks across: figures of others for all tasks of a database.
+    figures = [p for p in PUBLISHED if p.database == database and p.task in tasks]
+    if not figures:
+        return []
+    rows = []
+    for system in dict.fromkeys(p.system for p in figures):
+        own = [p for p in figures if p.system == system]
+        cells = []
+        for task, line in tasks.items():
+            found = [p for p in own if p.task == task]
+            text = _published(found, MAIN[line['kind']], line['train_std'])
+            cells.append(
+                text.replace(f' ({own[0].protocol})', '').replace(
+                    f'({own[0].protocol}; ', '('
+                )
+            )
+        rows.append([system, own[0].protocol, *cells])
+    title = f'## {database}: published by others, test'
+    return [title, '', *_markdown(['system', 'protocol', *tasks], rows), '']
 
 
 def _all_metrics(cells: dict[tuple[str, str], Cell], protocol: str) -> list[str]:

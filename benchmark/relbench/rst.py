@@ -11,13 +11,10 @@ def to_rst(markdown: str) -> str:
         A
         ~
         <BLANKLINE>
-        .. list-table::
-           :header-rows: 1
+        .. csv-table::
+           :header: "a", "b"
         <BLANKLINE>
-           * - a
-             - b
-           * - 1
-             - *c*
+           "1", "*c*"
         <BLANKLINE>
     """
     out: list[str] = []
@@ -28,11 +25,12 @@ def to_rst(markdown: str) -> str:
         elif re.fullmatch(r'\| ---.*', line):
             continue
         elif line.startswith('|'):
-            if not in_table:
-                out += ['.. list-table::', '   :header-rows: 1', '']
+            cells = ', '.join(f'"{cell.strip()}"' for cell in line[1:-1].split('|'))
+            if in_table:
+                out.append(f'   {cells}')
+            else:
+                out += ['.. csv-table::', f'   :header: {cells}', '']
             in_table = True
-            first, *rest = (cell.strip() for cell in line[1:-1].split('|'))
-            out += [f'   * - {first}', *(f'     - {cell}'.rstrip() for cell in rest)]
         else:
             in_table = False
             out.append(line)

@@ -47,8 +47,9 @@ def run(inputs: Inputs, name: str, seed: int, minutes: float, results: Path) -> 
     model = make_model(name, inputs.kind, inputs.task.name)
     start = time.perf_counter()
     model.fit(inputs, seed, minutes)
-    fit_seconds = time.perf_counter() - start
+    fit_seconds = model.fit_seconds or time.perf_counter() - start
     labels = {split: inputs.task.labels_of_split(split) for split in SCORED}
+    kept = np.float32 if inputs.num_classes == 1 else np.float16
     arrays = {f'{split}_label': label for split, label in labels.items()}
     lines = []
     path = f'predictions/{inputs.database}/{inputs.task.name}/{name}-{seed}.npz'
@@ -56,8 +57,8 @@ def run(inputs: Inputs, name: str, seed: int, minutes: float, results: Path) -> 
         start = time.perf_counter()
         metrics = {}
         for split in SCORED:
-            # Scored as they are kept: in single precision.
-            prediction = model.predict(inputs, split, protocol).astype(np.float32)
+            # Scored as they are kept.
+            prediction = model.predict(inputs, split, protocol).astype(kept)
             arrays[f'{split}_{protocol}'] = prediction
             metrics[split] = score(
                 inputs.kind,
@@ -126,7 +127,13 @@ def sweep(args: argparse.Namespace) -> int:
                     )
                     continue
                 if inputs is None:
-                    inputs = open_inputs(args.db, task, args.horizon, args.text_encoder)
+                    inputs = open_inputs(
+                        args.db,
+                        task,
+                        args.horizon,
+                        args.text_encoder,
+                        args.out.parent / 'models',
+                    )
                 try:
                     if args.check_leaks:
                         check(inputs, name, seed, args.minutes)

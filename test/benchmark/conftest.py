@@ -26,7 +26,11 @@ def regression():
 
 
 @pytest.fixture
-def needs_lightgbm():
+def needs_lightgbm(monkeypatch):
+    from benchmark.relbench.models import boosting
+
+    monkeypatch.setattr(boosting, 'ROUNDS', 60)
+    monkeypatch.setattr(boosting, 'MOST_VALUES', 1)  # One setting of the grid.
     try:
         import lightgbm  # noqa: F401
     except (ImportError, OSError) as error:  # Its library needs OpenMP.

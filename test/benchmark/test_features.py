@@ -120,7 +120,9 @@ def test_hidden_columns_and_late_entities_give_nothing(binary):
     assert not any('amount' in name for name in out)
     rows = binary.rows('test')[:3]
     early = entity_features(binary, plan_features(binary), rows, np.zeros(3))
-    assert early.isna().all(axis=None)
+    dates = early[['year', 'day of the year']]
+    assert early.drop(columns=dates).isna().all(axis=None)
+    assert (dates['year'].astype(int) == 1970).all()
 
 
 def test_frequent_values_are_those_before_the_cutoff(binary):

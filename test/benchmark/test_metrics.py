@@ -79,3 +79,25 @@ def test_significance():
     assert not is_better(curves[0], curves[2])
     both = resampled('regression', label, [near, far], weights)
     np.testing.assert_allclose(both, (curves[0] + curves[1]) / 2)
+
+
+def test_multiclass_metrics():
+    label = np.array([0.0, 1.0, 2.0, 3.0])  # Nobody can predict the last.
+    prediction = np.array([[0.8, 0.1, 0.1], [0.5, 0.4, 0.1], [0, 0, 1.0], [1.0, 0, 0]])
+    figures = score('multiclass_classification', label, prediction, 1.0)
+    assert figures['accuracy'] == 0.5
+    eps = np.finfo(np.float64).eps
+    expected = -np.log([0.8, 0.4, 1.0, eps]).mean()
+    assert figures['log_loss'] == pytest.approx(expected)
+    # Classes 0 (one right of three), 2 (right), and 1 and 3 (never):
+    assert figures['macro_f1'] == pytest.approx((0.5 + 0 + 1 + 0) / 4)
+    # Sure by .8 (right), .5 (wrong), and twice by 1 (right once):
+    assert figures['ece'] == pytest.approx((0.2 + 0.5 + 2 * 0.5) / 4, abs=1e-6)
+    assert is_better(
+        *(
+            resampled(
+                'multiclass_classification', np.tile(label, 50), [p], resamples(200)
+            )
+            for p in (np.tile(prediction, (50, 1)), np.tile([[0, 1.0, 0]], (200, 1)))
+        )
+    )

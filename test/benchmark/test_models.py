@@ -1,10 +1,17 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from benchmark.relbench.inputs import open_inputs
 from benchmark.relbench.metrics import score
 from benchmark.relbench.models import MODELS, make_model
+from benchmark.relbench.models.boosting import MOST_VALUES, settings_of
+from torch_geometric_rfm import RelationalPredictor
+from torch_geometric_rfm.data import load_dataset
 from torch_geometric_rfm.metrics import baselines_of
 
+REL_F1 = Path(__file__).parents[2] / 'examples' / 'data' / 'rel-f1'
 SAME = {
     'global-mean': 'global_mean',
     'global-median': 'global_median',
@@ -63,23 +70,30 @@ def test_lightgbm_learns_and_repeats_itself(regression, name):
     age = regression.db.table_dict['customers'].df['age'].fillna(50).to_numpy()
     frame = regression.task.frame
     frame['label'] = age[frame['entity'].to_numpy()]  # What can be learned.
-    # Without time one setting is tried, however fast the machine is.
-    model = fitted(name, regression, minutes=0)
+    model = fitted(name, regression)
     rows = regression.rows('train')
     x = model.features(regression, rows, regression.visible_until(rows, 'rolling'))
     label, std = regression.labels[rows], regression.train_std
     constant = np.full(len(rows), np.median(label))
     learned = score('regression', label, model.boosting.predict(x.to_numpy()), std)
     assert learned['nmae'] < score('regression', label, constant, std)['nmae']
-    again = fitted(name, regression.fresh(), minutes=0).predict(
+    again = fitted(name, regression.fresh(), minutes=0.0).predict(
         regression, 'test', 'frozen'
-    )
+    )  # However long it may take.
     assert np.array_equal(again, model.predict(regression, 'test', 'frozen'))
     assert model.num_parameters > 0
     assert model.settings['num_features'] == x.shape[1]
 
 
-@pytest.mark.parametrize('name', ['rdl-gnn', 'relational-transformer'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'rdl-gnn',
+        'rdl-gnn-attention',
+        'relational-transformer',
+        'relational-transformer-joint',
+    ],
+)
 @pytest.mark.parametrize('kind', ['binary', 'regression'])
 def test_networks_predict_every_row(name, kind, request):
     inputs = request.getfixturevalue(kind)
@@ -105,3 +119,33 @@ def test_unknown_models_and_other_types():
     for name in MODELS:
         with pytest.raises(ValueError, match='models that can: none so far'):
             make_model(name, 'link_prediction', 'driver-circuit-compete')
+
+
+def test_the_grid_depends_on_the_size_of_the_table_alone():
+    assert len(settings_of('regression', 10)) == 8
+    assert len(settings_of('binary_classification', 10)) == 4
+    assert len(settings_of('binary_classification', MOST_VALUES // 3)) == 3
+    assert len(settings_of('multiclass_classification', MOST_VALUES // 30, 10)) == 3
+    assert len(settings_of('regression', 10 * MOST_VALUES)) == 1
+
+
+def test_one_joint_training_serves_all_tasks(tmp_path, monkeypatch):
+    first, second = (
+        open_inputs(REL_F1, task, models=tmp_path)
+        for task in ('driver-top3', 'driver-dnf')
+    )
+    tasks = ['driver-dnf', 'driver-position', 'driver-top3']
+    # As many as a test has time for.
+    names = [*tasks, 'driver-circuit-compete']
+    dataset = type(load_dataset(REL_F1))
+    monkeypatch.setattr(dataset, 'get_task_names', lambda self: names)
+    trained = fitted('relational-transformer-joint', first)
+    assert trained.settings['tasks'] == tasks
+    monkeypatch.setattr(RelationalPredictor, 'fit_stores', None)
+    loaded = fitted('relational-transformer-joint', second)
+    assert loaded.fit_seconds == trained.fit_seconds > 0
+    assert loaded.settings['steps'] == trained.settings['steps']
+    for name, value in trained.predictor.model.state_dict().items():
+        assert value.equal(loaded.predictor.model.state_dict()[name])
+    rows = second.rows('val')[:5]
+    assert np.isfinite(loaded.predictor.predict_rows(second.store, rows)).all()

@@ -1,20 +1,28 @@
 r"""Aggregates of dated rows of a key, as they stood at any time.
 
-A history has a line for each key and time at which something changed, with running
-counts, sums, extremes and last values up to then. What a row could know at
-:math:`u` is then one ASOF join, and what happened in the window before it is the
-difference of two: rows after :math:`u` are never looked at.
+Lines of a key are in the order of time. What a row could know at :math:`u` is what
+stood at the last line up to :math:`u`, and what happened in the window before it is the
+difference of two lines: later ones are never looked at.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from benchmark.relbench.features.running import find_ends, running
 
 LAST = (3, 10)
 r"""Of how many last values means are taken."""
 
+DAY = 86_400.0
+DATED = -4e18
+r"""Times of undated rows are below."""
+
 
 @dataclass
 class History:
-    r"""A table of running aggregates.
+    r"""Lines and what their values are.
 
     Args:
         name: What features are called after.
@@ -32,77 +40,111 @@ class History:
     indicators: list[str] = field(default_factory=list)
     dates: list[str] = field(default_factory=list)
 
-    def table(self) -> str:
-        r"""The running aggregates, one line for each key and time."""
-        columns = ['key', 'time', 'count(*) OVER w AS n', 'min(time) OVER w AS t0']
-        first_date = len(self.numbers) + len(self.indicators)
-        for i in range(first_date + len(self.dates)):
-            columns.append(f'last_value(v{i} IGNORE NULLS) OVER w AS l{i}')
-            if i >= first_date:
-                continue
-            columns.append(f'count(v{i}) OVER w AS n{i}, sum(v{i}) OVER w AS s{i}')
-            if i < len(self.numbers):
-                columns.append(f'min(v{i}) OVER w AS a{i}, max(v{i}) OVER w AS z{i}')
-                columns.append(f'sum(v{i} * v{i}) OVER w AS q{i}')
-                columns += [
-                    f'avg(v{i}) OVER (w ROWS {k - 1} PRECEDING) AS m{i}_{k}'
-                    for k in LAST
-                ]
-        return (
-            f'SELECT {", ".join(columns)} FROM ({self.query}) WINDOW w AS (PARTITION '
-            'BY key ORDER BY time, row) QUALIFY lead(time) OVER w IS DISTINCT FROM time'
-        )
+    def features(
+        self,
+        connection: Any,
+        key: np.ndarray,
+        until: np.ndarray,
+        windows: dict[str, int],
+    ) -> dict[str, np.ndarray]:
+        r"""Features of questions by name.
 
-    def features(self, windows: dict[str, int]) -> dict[str, str]:
-        r"""SQL of each feature by name, over :obj:`h` (at the time asked about),
-        :obj:`h0`, :obj:`h1`, ... (at the beginning of each window) and :obj:`s`.
+        Args:
+            connection: Where the query runs.
+            key: :obj:`[m]` keys, -1 where there is none.
+            until: :obj:`[m]` up to when each question may look.
+            windows: Seconds of windows, by name.
         """
+        # Lines of keys that nobody asks about are left out.
+        with_keys = f'SELECT * FROM ({self.query}) WHERE key IN (SELECT key FROM keyed)'
+        lines = connection.execute(f'{with_keys} ORDER BY key, time, row').fetchnumpy()
+        line_key, time = (np.ma.getdata(lines[name]) for name in ('key', 'time'))
+        at = _Positions(line_key, time, key, until, windows)
         name = self.name
-        out = {f'{name}: count': 'coalesce(h.n, 0)'}
-        dated = 'h.time > -4e18'
-        out[f'{name}: days since last'] = (
-            f'CASE WHEN {dated} THEN (s.until - h.time) / 86400.0 END'
-        )
-        out[f'{name}: days since first'] = (
-            f'CASE WHEN {dated} THEN (s.until - h.t0) / 86400.0 END'
-        )
-        for j, window in enumerate(windows):
-            out[f'{name}: count, {window}'] = f'coalesce(h.n, 0) - coalesce(h{j}.n, 0)'
-        columns = [*self.numbers, *self.indicators]
+        out = {f'{name}: count': (at.end - at.start).astype(np.float64)}
+        dated = at.known & (at.take(time.astype(np.float64), at.end) > DATED)
+        for what, line in (('last', at.end), ('first', at.start + 1)):
+            ago = (until - at.take(time.astype(np.float64), line)) / DAY
+            out[f'{name}: days since {what}'] = np.where(dated, ago, np.nan)
+        for window, begin in at.begin.items():
+            out[f'{name}: count, {window}'] = (at.end - begin).astype(np.float64)
+        columns = [*self.numbers, *self.indicators, *self.dates]
         for i, column in enumerate(columns):
+            values = np.ma.filled(lines[f'v{i}'].astype(np.float64), np.nan)
+            aggregates = running(values, at.is_first)
             what = f'{name}: {column}'
-            out[f'{what}, mean'] = f'h.s{i} / nullif(h.n{i}, 0)'
-            for j, window in enumerate(windows):
-                total = f'h.s{i} - coalesce(h{j}.s{i}, 0)'
-                count = f'h.n{i} - coalesce(h{j}.n{i}, 0)'
-                out[f'{what}, mean, {window}'] = f'({total}) / nullif({count}, 0)'
-            out[f'{what}, last'] = f'h.l{i}'
             if i < len(self.numbers):
-                out[f'{what}, sum'] = f'h.s{i}'
-                out[f'{what}, min'] = f'h.a{i}'
-                out[f'{what}, max'] = f'h.z{i}'
-                mean = f'h.s{i} / nullif(h.n{i}, 0)'
-                variance = f'h.q{i} / nullif(h.n{i}, 0) - ({mean}) * ({mean})'
-                root = f'sqrt(greatest(0, {variance}))'
-                out[f'{what}, deviation'] = f'CASE WHEN h.n{i} > 0 THEN {root} END'
-                for k in LAST:
-                    out[f'{what}, mean of last {k}'] = f'h.m{i}_{k}'
-        for i, column in enumerate(self.dates, len(columns)):
-            out[f'{name}: {column}, days ago'] = f'(s.until - h.l{i}) / 86400.0'
+                out |= _of_number(what, aggregates, at)
+            elif column in self.dates:
+                ago = (until - at.take(aggregates[5], at.end)) / DAY
+                out[f'{what}, days ago'] = ago
+            else:
+                out |= _of_indicator(what, aggregates, at)
         return out
 
-    def joined(self, history: str, windows: dict[str, int]) -> str:
-        r"""A query of the features of all seeds (:obj:`id`, :obj:`key`,
-        :obj:`until`), in their order.
-        """
-        out = ', '.join(
-            f'CAST({sql} AS FLOAT) AS f{i}'
-            for i, sql in enumerate(self.features(windows).values())
-        )
-        join = f'ASOF LEFT JOIN {history} '
-        joins = [f'{join} h ON s.key = h.key AND s.until >= h.time']
-        joins += [
-            f'{join} h{j} ON s.key = h{j}.key AND s.until - {seconds} >= h{j}.time'
-            for j, seconds in enumerate(windows.values())
-        ]
-        return f'SELECT {out} FROM keyed s {" ".join(joins)} ORDER BY s.id'
+
+class _Positions:
+    # Where the lines of each question begin and end, as numbers of lines before.
+    def __init__(
+        self,
+        line_key: np.ndarray,
+        time: np.ndarray,
+        key: np.ndarray,
+        until: np.ndarray,
+        windows: dict[str, int],
+    ) -> None:
+        self.is_first = np.ones(len(line_key), dtype=bool)
+        self.is_first[1:] = line_key[1:] != line_key[:-1]
+        self.start = np.searchsorted(line_key, key)
+        self.end = find_ends(line_key, time, key, until)
+        self.known = self.end > self.start
+        self.begin = {
+            window: find_ends(line_key, time, key, until - seconds)
+            for window, seconds in windows.items()
+        }
+
+    def take(self, values: np.ndarray, end: np.ndarray) -> np.ndarray:
+        # What stood at the last line before an end, NaN before the first.
+        padded = np.append(values, np.nan)
+        return np.where(end > self.start, padded[end - 1], np.nan)
+
+    def since(self, values: np.ndarray, begin: np.ndarray) -> np.ndarray:
+        # How much a running sum grew between two ends.
+        before = np.where(begin > self.start, values[begin - 1], 0.0)
+        return self.take(values, self.end) - before
+
+
+def _mean(aggregates: np.ndarray, at: _Positions, begin: np.ndarray) -> np.ndarray:
+    if aggregates.shape[1] == 0:
+        return np.full(len(begin), np.nan)
+    count, total = (at.since(one, begin) for one in aggregates[:2])
+    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+
+
+def _of_indicator(
+    what: str, aggregates: np.ndarray, at: _Positions
+) -> dict[str, np.ndarray]:
+    out = {f'{what}, mean': _mean(aggregates, at, at.start)}
+    for window, begin in at.begin.items():
+        out[f'{what}, mean, {window}'] = _mean(aggregates, at, begin)
+    out[f'{what}, last'] = at.take(aggregates[5], at.end)
+    return out
+
+
+def _of_number(
+    what: str, aggregates: np.ndarray, at: _Positions
+) -> dict[str, np.ndarray]:
+    out = _of_indicator(what, aggregates, at)
+    count, total, squares, least, greatest, _ = (
+        at.take(one, at.end) for one in aggregates
+    )
+    present = np.where(count > 0, 1.0, np.nan)
+    out |= {f'{what}, sum': total * present}
+    out |= {f'{what}, min': least, f'{what}, max': greatest}
+    mean = total / np.where(count > 0, count, np.nan)
+    variance = squares / np.where(count > 0, count, np.nan) - mean**2
+    out[f'{what}, deviation'] = np.sqrt(np.maximum(variance, 0.0))
+    for k in LAST:
+        begin = np.maximum(at.start, at.end - k)
+        out[f'{what}, mean of last {k}'] = _mean(aggregates, at, begin)
+    return out

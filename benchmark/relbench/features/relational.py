@@ -17,11 +17,19 @@ from benchmark.relbench.features.histories import (
     link,
 )
 from benchmark.relbench.features.history import History
-from benchmark.relbench.features.paths import Path, name_of, paths_from
+from benchmark.relbench.features.paths import (
+    Path,
+    name_of,
+    paths_from,
+    steps_from,
+)
 from benchmark.relbench.inputs import Inputs
 from torch_geometric_rfm.audit import RawTables
 
 DAY = 86_400
+
+NUM_CLASSES = 8
+r"""Frequent classes whose shares among labels are features."""
 
 
 @dataclass
@@ -64,9 +72,9 @@ def raw_tables(inputs: Inputs) -> RawTables:
 def entity_features(
     inputs: Inputs, plan: FeaturePlan, rows: np.ndarray, until: np.ndarray
 ) -> pd.DataFrame:
-    r"""Columns of the entity's own row, where it is known by then."""
+    r"""Columns of the entity's own row, where it is known by then, and the date."""
     _load_seeds(inputs, rows, until)
-    return _row_features(inputs, plan, ())
+    return pd.concat([_row_features(inputs, plan, ()), _calendar(until)], axis=1)
 
 
 def relational_features(
@@ -75,7 +83,8 @@ def relational_features(
     r"""Features of rows of the task table.
 
     Those of the entity and its parents, aggregates of every path that leads down,
-    and aggregates of labels: the entity's own, and of all entities together.
+    and aggregates of labels: the entity's own, those of entities with the same
+    parents, and of all entities together.
 
     Args:
         inputs: The database and the task.
@@ -149,10 +158,10 @@ def _row_features(inputs: Inputs, plan: FeaturePlan, path: Path) -> pd.DataFrame
     for column in plan.columns[table]:
         sql = number_of(raw, column, alias)
         if column.kind == 'datetime':
+            # As an age alone: trees cannot go on from a date to later ones.
             features[f'{prefix}: {column.name}, days ago'] = (
                 f'(s.until - {sql}) / 86400.0'
             )
-            features[f'{prefix}: {column.name}, day'] = f'{sql} / 86400.0'
         else:
             features[f'{prefix}: {column.name}'] = sql
     if not features:
@@ -168,23 +177,19 @@ def _history_features(
     inputs: Inputs, history: History, key: str, windows: dict[str, int]
 ) -> pd.DataFrame:
     connection = raw_tables(inputs).connection
-    tables = inputs.cached('histories', dict)
-    if history.name not in tables:
-        tables[history.name] = f'history_{len(tables)}'
-        connection.execute(
-            f'CREATE TEMP TABLE {tables[history.name]} AS {history.table()}'
-        )
     connection.execute(
         'CREATE OR REPLACE TEMP TABLE keyed AS '
         f'SELECT s.id, s.until, {key} AS key FROM seeds s'
     )
-    names = list(history.features(windows))
-    query = history.joined(tables[history.name], windows)
-    return _fetch(inputs, query, names)
+    keyed = connection.execute('SELECT key, until FROM keyed ORDER BY id').fetchnumpy()
+    keys = np.ma.filled(keyed['key'], -1)
+    features = history.features(connection, keys, keyed['until'], windows)
+    return pd.DataFrame(features).astype(np.float32)
 
 
 def _label_features(inputs: Inputs, windows: dict[str, int]) -> list[pd.DataFrame]:
     # A label is known from time + horizon on, and never at its own time.
+    raw, entity_table = raw_tables(inputs), inputs.task.entity_table
     horizon = max(1, int(np.ceil(inputs.task.horizon.total_seconds())))
     frame = pd.DataFrame(
         {
@@ -194,22 +199,49 @@ def _label_features(inputs: Inputs, windows: dict[str, int]) -> list[pd.DataFram
             'label': inputs.labels,
         }
     ).dropna()
-    connection = raw_tables(inputs).connection
-    connection.register('given', frame)
-    connection.execute(
+    raw.connection.register('given', frame)
+    raw.connection.execute(
         'CREATE OR REPLACE TEMP TABLE known_labels AS SELECT * FROM given'
     )
-    connection.unregister('given')
+    raw.connection.unregister('given')
+    values = _label_values(inputs)
+    columns = ''.join(f', {sql} AS v{i}' for i, sql in enumerate(values.values()))
+    is_number = inputs.kind != 'multiclass_classification'
+    names = {'numbers' if is_number else 'indicators': list(values)}
     parts = []
     for name, key in (('own labels', 'entity'), ('all labels', '0')):
-        history = History(
-            name,
-            f'SELECT {key} AS key, time, row, label AS v0 FROM known_labels',
-            numbers=['label'],
-        )
+        query = f'SELECT {key} AS key, time, row{columns} FROM known_labels'
         key = 's.entity' if key == 'entity' else '0'
+        history = History(name, query, **names)
+        parts.append(_history_features(inputs, history, key, windows))
+    for step in steps_from(raw, entity_table):
+        if not step.up:
+            continue
+        # What shares a parent is known to do so once its own row is known.
+        own_time = time_of(raw, entity_table, 'e')
+        query = (
+            f'SELECT l.parent AS key, greatest(k.time, {own_time}) AS time, k.row '
+            f'AS row{columns} FROM known_labels k, '
+            f'({link(raw, step)}) l, {raw.name(entity_table)} e '
+            'WHERE l.row = k.entity AND e.row = k.entity'
+        )
+        history = History(f'labels of the same {step.fkey}', query, **names)
+        key = _known_parent(inputs, (step,))
         parts.append(_history_features(inputs, history, key, windows))
     return parts
+
+
+def _label_values(inputs: Inputs) -> dict[str, str]:
+    # The label, or for each class that is frequent among train rows whether it is.
+    if inputs.kind != 'multiclass_classification':
+        return {'label': 'label'}
+    train = inputs.labels[inputs.rows('train')]
+    codes, counts = np.unique(train[~np.isnan(train)], return_counts=True)
+    frequent = codes[np.argsort(-counts, kind='stable')][:NUM_CLASSES]
+    return {
+        f'label={int(code)}': f'CAST(label = {int(code)} AS DOUBLE)'
+        for code in frequent
+    }
 
 
 def _calendar(until: np.ndarray) -> pd.DataFrame:

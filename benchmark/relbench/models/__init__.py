@@ -7,14 +7,16 @@ from benchmark.relbench.models.constants import (
     GlobalMajority,
     GlobalMean,
     GlobalMedian,
+    GlobalShares,
 )
-from benchmark.relbench.models.entity_labels import EntityLabels
+from benchmark.relbench.models.entity_labels import EntityLabels, EntityMajority
 from benchmark.relbench.models.lightgbm_tables import (
     LightGBMEntity,
     LightGBMRelational,
 )
-from benchmark.relbench.models.rdl_gnn import RDLGNN
+from benchmark.relbench.models.rdl_gnn import RDLGNN, AttentionRDLGNN
 from benchmark.relbench.models.relational_transformer import (
+    JointRelationalTransformer,
     RelationalTransformerModel,
 )
 
@@ -22,6 +24,9 @@ MODELS: dict[str, Callable[[], Model]] = {
     'global-mean': GlobalMean,
     'global-median': GlobalMedian,
     'global-majority': GlobalMajority,
+    'global-shares': GlobalShares,
+    'entity-majority-train': lambda: EntityMajority('train'),
+    'entity-majority-known': lambda: EntityMajority('known'),
     'entity-mean-train': lambda: EntityLabels('mean', 'train'),
     'entity-mean-known': lambda: EntityLabels('mean', 'known'),
     'entity-median-train': lambda: EntityLabels('median', 'train'),
@@ -31,7 +36,9 @@ MODELS: dict[str, Callable[[], Model]] = {
     'lightgbm-entity': LightGBMEntity,
     'lightgbm-relational': LightGBMRelational,
     'rdl-gnn': RDLGNN,
+    'rdl-gnn-attention': AttentionRDLGNN,
     'relational-transformer': RelationalTransformerModel,
+    'relational-transformer-joint': JointRelationalTransformer,
 }
 
 

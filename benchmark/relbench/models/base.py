@@ -1,3 +1,6 @@
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,10 +20,12 @@ class Model:
         kinds: The types of tasks that it can do.
         deterministic: Whether seeds make no difference.
         settings: Every hyper-parameter, and what was chosen on val.
+        fit_seconds: Seconds of the training, if it served other runs too.
     """
 
     kinds: tuple[str, ...] = ('binary_classification', 'regression')
     deterministic = False
+    fit_seconds: float | None = None
 
     def __init__(self) -> None:
         self.settings: dict[str, Any] = {}
@@ -34,6 +39,13 @@ class Model:
             minutes: How long it may take, for models that can use more.
         """
         raise NotImplementedError
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        r"""Keeps how many seconds a training takes."""
+        start = time.perf_counter()
+        yield
+        self.fit_seconds = time.perf_counter() - start
 
     def predict(self, inputs: Inputs, split: str, protocol: str) -> np.ndarray:
         r"""Predictions for the rows of a split, in order: probabilities of true, or

@@ -37,11 +37,45 @@ class GlobalMedian(GlobalMean):
         return float(np.median(labels))
 
 
-class GlobalMajority(GlobalMean):
-    r"""The more frequent label, with certainty."""
+class GlobalMajority(Model):
+    r"""The most frequent label, with certainty."""
 
-    kinds = ('binary_classification',)
+    kinds = ('binary_classification', 'multiclass_classification')
+    deterministic = True
 
-    @staticmethod
-    def summary(labels: np.ndarray) -> float:
-        return float(np.mean(labels) >= 0.5)
+    def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
+        self.probabilities = one_hot(class_shares(inputs, inputs.rows('train')))
+
+    def predict(self, inputs: Inputs, split: str, protocol: str) -> np.ndarray:
+        count = len(inputs.rows(split))
+        every = np.tile(self.probabilities, (count, 1))
+        return every if inputs.num_classes > 1 else every[:, 1]
+
+    @property
+    def num_parameters(self) -> int:
+        return 1
+
+
+class GlobalShares(GlobalMajority):
+    r"""The shares of the classes among the train labels."""
+
+    kinds = ('multiclass_classification',)
+
+    def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
+        self.probabilities = class_shares(inputs, inputs.rows('train'))
+
+
+def class_shares(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
+    r"""The shares of the classes among the labels of some rows."""
+    label = inputs.labels[rows]
+    codes = label[~np.isnan(label)].astype(np.int64)
+    count = max(2, inputs.num_classes)
+    shares = np.bincount(codes[codes < count], minlength=count)
+    return shares / shares.sum()
+
+
+def one_hot(shares: np.ndarray) -> np.ndarray:
+    r"""Certainty of the class of the greatest share, of equal ones the later."""
+    out = np.zeros(len(shares))
+    out[len(shares) - 1 - int(np.argmax(shares[::-1]))] = 1.0
+    return out

@@ -6,6 +6,7 @@ import numpy as np
 
 from benchmark.relbench.inputs import Inputs
 from benchmark.relbench.models.base import Model
+from benchmark.relbench.models.constants import class_shares, one_hot
 
 SUMMARIES: dict[str, Callable[[np.ndarray], float]] = {
     'mean': lambda labels: float(np.mean(labels)),
@@ -70,3 +71,28 @@ class EntityLabels(Model):
             for a, b, u in zip(start, end, until)
         ]
         return [labels[own[a : a + n]] for a, n in zip(start, counts)]
+
+
+class EntityMajority(EntityLabels):
+    r"""The most frequent of the classes of the entity that are known by then, with
+    certainty; of the train split where none is known, and of equal ones the later.
+    """
+
+    def __init__(self, labels: str) -> None:
+        super().__init__('mean', labels)
+        self.settings['summary'] = 'majority'
+        self.kinds = ('multiclass_classification',)
+
+    def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
+        self.constant = one_hot(class_shares(inputs, inputs.rows('train')))
+
+    def predict(self, inputs: Inputs, split: str, protocol: str) -> np.ndarray:
+        rows = inputs.rows(split)
+        out = np.tile(self.constant, (len(rows), 1))
+        until = inputs.visible_until(rows, protocol)
+        count = inputs.num_classes
+        for i, labels in enumerate(self._known_labels(inputs, rows, until)):
+            codes = labels[labels < count].astype(np.int64)
+            if len(codes):
+                out[i] = one_hot(np.bincount(codes, minlength=count))
+        return out

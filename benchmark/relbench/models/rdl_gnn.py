@@ -1,8 +1,9 @@
 r"""RelBench's graph neural network, made of the parts of examples/rdl_gnn.py."""
 
 import copy
-import importlib.util
+import importlib
 import itertools
+import sys
 import time
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch_geometric_rfm.data import HashingTextEncoder, to_hetero
 from torch_geometric_rfm.loader import TemporalNeighborLoader
 from torch_geometric_rfm.sampler import TemporalNeighborSampler
 
-EXAMPLE = Path(__file__).parents[3] / 'examples' / 'rdl_gnn.py'
+EXAMPLES = Path(__file__).parents[3] / 'examples'
 SETTINGS = {
     'channels': 128,
     'num_layers': 2,
@@ -35,12 +36,20 @@ SETTINGS = {
 r"""As published, but for text, which is embedded by hashing its words."""
 
 
+ATTENTION = {
+    'attentions': ['column', 'feature', 'neighbor'],
+    'heads': 4,
+    'num_neighbors': [8, 4],
+    'batch_size': 128,
+}
+r"""What differs with attention: its cells are many more than rows."""
+
+
 @cache
-def example() -> Any:
-    spec = importlib.util.spec_from_file_location('rdl_gnn_example', EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def example(name: str = 'rdl_gnn') -> Any:
+    if str(EXAMPLES) not in sys.path:  # One example imports from the other.
+        sys.path.append(str(EXAMPLES))
+    return importlib.import_module(name)
 
 
 class RDLGNN(Model):
@@ -52,9 +61,11 @@ class RDLGNN(Model):
     there. Numbers are held within the 2nd and 98th percentile of the train labels.
     """
 
+    differing: dict[str, Any] = {}
+
     def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
         end = time.monotonic() + 60 * minutes
-        self.settings, self.seed = dict(SETTINGS), seed
+        self.settings, self.seed = SETTINGS | self.differing, seed
         self.binary = inputs.kind == 'binary_classification'
         rows = inputs.rows('train')
         rows = rows[~np.isnan(inputs.labels[rows])]
@@ -62,13 +73,7 @@ class RDLGNN(Model):
         self.bounds = np.percentile(label, SETTINGS['clamp'])
         data, col_stats = self._graph(inputs)
         seed_everything(seed)
-        self.network = example().Model(
-            data,
-            col_stats,
-            inputs.task.entity_table,
-            SETTINGS['channels'],
-            SETTINGS['num_layers'],
-        )
+        self.network = self._network(data, col_stats, inputs.task.entity_table)
         target = torch.tensor(label, dtype=torch.float)
         loader = self._loader(inputs, rows, 'rolling', shuffle=True)
         optimizer = torch.optim.Adam(self.network.parameters(), lr=SETTINGS['lr'])
@@ -93,6 +98,10 @@ class RDLGNN(Model):
                 break
         self.network.load_state_dict(state)
         self.settings['steps'] = step
+
+    def _network(self, data: Any, col_stats: Any, entity_table: str) -> Any:
+        channels, num_layers = SETTINGS['channels'], SETTINGS['num_layers']
+        return example().Model(data, col_stats, entity_table, channels, num_layers)
 
     def _loss(self, output: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         if self.binary:
@@ -138,8 +147,8 @@ class RDLGNN(Model):
             ('rdl sampler', self.seed),
             lambda: TemporalNeighborSampler(
                 data,
-                num_neighbors=SETTINGS['num_neighbors'],
-                temporal_strategy=SETTINGS['temporal_strategy'],
+                num_neighbors=self.settings['num_neighbors'],
+                temporal_strategy=self.settings['temporal_strategy'],
                 time_attr='time',
                 seed=self.seed,
             ),
@@ -151,7 +160,7 @@ class RDLGNN(Model):
             input_nodes=(inputs.task.entity_table, torch.from_numpy(entity)),
             input_time=torch.from_numpy(inputs.visible_until(rows, protocol)),
             neighbor_sampler=sampler,
-            batch_size=SETTINGS['batch_size'],
+            batch_size=self.settings['batch_size'],
             shuffle=shuffle,
             seed=self.seed,
         )
@@ -159,3 +168,23 @@ class RDLGNN(Model):
     @property
     def num_parameters(self) -> int:
         return sum(p.numel() for p in self.network.parameters())
+
+
+class AttentionRDLGNN(RDLGNN):
+    r"""The same with a layer of relational attention between the encoders of columns
+    and of rows, over fewer neighbors and in smaller batches.
+    """
+
+    differing = ATTENTION
+
+    def _network(self, data: Any, col_stats: Any, entity_table: str) -> Any:
+        module = example('rdl_gnn_with_relational_attention')
+        return module.ModelWithAttention(
+            data,
+            col_stats,
+            entity_table,
+            channels=SETTINGS['channels'],
+            num_layers=SETTINGS['num_layers'],
+            attentions=ATTENTION['attentions'],
+            frame_kwargs={'channels': SETTINGS['channels'], 'num_layers': 4},
+        )

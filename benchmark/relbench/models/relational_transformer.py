@@ -1,20 +1,38 @@
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from benchmark.relbench.inputs import Inputs
 from benchmark.relbench.models.base import Model
-from torch_geometric_rfm import RelationalPredictor
+from torch_geometric_rfm import RelationalPredictor, __version__
+from torch_geometric_rfm.data import TaskStore
+from torch_geometric_rfm.data.atomic_file import write_atomically
+from torch_geometric_rfm.nn import RelationalTransformer
+
+SETTINGS: dict[str, dict[str, Any]] = {'model': {}, 'sampling': {}, 'training': {}}
+r"""What differs from the defaults of :meth:`RelationalTransformer.small`, of the
+sampler, and of :class:`~torch_geometric_rfm.train.TrainConfig`."""
 
 
 class RelationalTransformerModel(Model):
     r"""The small Relational Transformer from scratch, on the one task."""
 
     def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
+        self._train(inputs, [inputs.store], seed, minutes)
+
+    def _train(
+        self, inputs: Inputs, stores: list[TaskStore], seed: int, minutes: float
+    ) -> None:
         self.predictor = RelationalPredictor(
-            text_encoder=inputs.text_encoder, seed=seed
+            _new_model(inputs.store, seed),
+            inputs.store.store.text_encoder,
+            **SETTINGS['sampling'],
         )
-        result = self.predictor.fit_stores(
-            [inputs.store], minutes=minutes, seed=seed, show_progress=False
-        )
+        training = {'minutes': minutes, **SETTINGS['training'], 'seed': seed}
+        result = self.predictor.fit_stores(stores, show_progress=False, **training)
         self.settings = {
             **self.predictor.model.config,
             **self.predictor.sampling,
@@ -29,3 +47,50 @@ class RelationalTransformerModel(Model):
     @property
     def num_parameters(self) -> int:
         return sum(p.numel() for p in self.predictor.model.parameters())
+
+
+class JointRelationalTransformer(RelationalTransformerModel):
+    r"""The small Relational Transformer from scratch, on all tasks of the database.
+
+    One training serves the runs of all its tasks: where inputs have a folder for
+    models, it is kept there, by database, seed, minutes, settings and version. Val
+    rows of all tasks together decide which weights are kept.
+    """
+
+    def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
+        folder = self._folder(inputs, seed, minutes)
+        if folder is not None and (folder / 'run.json').exists():
+            run = json.loads((folder / 'run.json').read_text())
+            self.predictor = RelationalPredictor.from_pretrained(
+                folder, inputs.store.store.text_encoder
+            )
+            self.settings, self.fit_seconds = run['settings'], run['seconds']
+            return
+        with self.measured():
+            companions = inputs.companions()
+            stores = [inputs.store.store.with_task(task) for task in companions]
+            self._train(inputs, stores, seed, minutes)
+        if folder is not None:
+            self.predictor.save_pretrained(folder)
+            run = {'settings': self.settings, 'seconds': self.fit_seconds}
+            text = json.dumps(run, default=str)
+            write_atomically(folder / 'run.json', lambda p: Path(p).write_text(text))
+
+    @staticmethod
+    def _folder(inputs: Inputs, seed: int, minutes: float) -> Path | None:
+        if inputs.models is None:
+            return None
+        encoder = inputs.store.store.text_encoder.identity()
+        what = json.dumps([SETTINGS, __version__, encoder], sort_keys=True, default=str)
+        digest = hashlib.sha256(what.encode()).hexdigest()[:12]
+        return inputs.models / f'{inputs.database}-{seed}-{minutes:g}-{digest}'
+
+
+def _new_model(store: TaskStore, seed: int) -> RelationalTransformer:
+    import torch
+
+    torch.manual_seed(seed)
+    channels = store.store.text_encoder.channels
+    return RelationalTransformer.small(
+        **{'text_channels': channels} | SETTINGS['model']
+    )
