@@ -5,7 +5,12 @@ from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.data.column_sample import ColumnSample
 from torch_geometric_rfm.data.database import load_database, load_dataset, load_task
+from torch_geometric_rfm.data.prepared_database import (
+    PreparedDatabase,
+    prepare_database,
+)
 from torch_geometric_rfm.data.task import Task
+from torch_geometric_rfm.data.task_file import load_tasks, save_tasks
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.data.text_cache import embed_strings
 from torch_geometric_rfm.data.text_encoder import (
@@ -23,6 +28,7 @@ __all__ = [
     'CellType',
     'ColumnSample',
     'HashingTextEncoder',
+    'PreparedDatabase',
     'SentenceTransformerEncoder',
     'Task',
     'TaskStore',
@@ -33,5 +39,8 @@ __all__ = [
     'load_database',
     'load_dataset',
     'load_task',
+    'load_tasks',
+    'prepare_database',
+    'save_tasks',
     'to_hetero',
 ]

@@ -3,12 +3,17 @@ r"""Training, evaluation and checkpoints."""
 from torch_geometric_rfm.train.checkpoint import load_checkpoint, save_checkpoint
 from torch_geometric_rfm.train.fit import FitResult, TrainConfig, fit
 from torch_geometric_rfm.train.predict import predict_rows
+from torch_geometric_rfm.train.pretrain import PretrainResult, pretrain
+from torch_geometric_rfm.train.pretrain_config import PretrainConfig
 
 __all__ = [
     'FitResult',
+    'PretrainConfig',
+    'PretrainResult',
     'TrainConfig',
     'fit',
     'load_checkpoint',
     'predict_rows',
+    'pretrain',
     'save_checkpoint',
 ]

@@ -127,8 +127,3 @@ def _is_run(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and config.get('format') == FORMAT
-
-
-def clone_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    r"""A copy of the weights."""
-    return {k: v.detach().clone() for k, v in model.state_dict().items()}

@@ -1,9 +1,10 @@
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import torch
 
+from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.loader.context_loader import ContextLoader
 
@@ -16,6 +17,7 @@ def predict_rows(
     protocol: str = 'rolling',
     batch_size: int = 64,
     progress: Any = None,
+    observe: Callable[[torch.Tensor, CellData], None] | None = None,
     **sampling: Any,
 ) -> np.ndarray:
     r"""Predictions for rows of a task table, in their order.
@@ -27,6 +29,8 @@ def predict_rows(
         protocol (str): :obj:`"rolling"` or :obj:`"frozen"`.
         batch_size (int): Contexts of a batch. (default: :obj:`64`)
         progress (callable, optional): Wraps the loader, for a progress bar.
+        observe (callable, optional): Called with the output and the cells of every
+            batch. (default: :obj:`None`)
         **sampling: Arguments of
             :class:`~torch_geometric_rfm.loader.ContextLoader`.
 
@@ -48,6 +52,8 @@ def predict_rows(
     for cells in batches:
         seed_cell = cells.ptr[:-1]
         output = model(cells.to(device), hidden_only=True)
+        if observe is not None:
+            observe(output, cells)
         outputs.append(output[seed_cell.to(device)].float().cpu())
     model.train(training)
     return store.denormalise(torch.cat(outputs).double().numpy())
