@@ -134,20 +134,30 @@ def _build(source: Any, name: str, encoder: TextEncoder) -> PreparedDatabase:
     dataset = load_dataset(source)
     db = load_database(dataset)
     horizons = _label_windows(source)
-    tasks, skipped = [], {}
-    for task_name in dataset.get_task_names():
-        try:
-            task = dataset.load_task(task_name)
-            task = Task.from_relbench(task, db, horizons.get(task_name))
-            task.labels_of_split('val')
-        except (ValueError, KeyError, TypeError) as error:
-            skipped[task_name] = str(error)
-        else:
-            tasks.append(task)
+    tasks: list[Task] = []
+    skipped: dict[str, str] = {}
+    for task in dataset.get_task_names():
+        _open_task(dataset, db, task, horizons.get(task), tasks, skipped)
     cutoff = dataset.val_timestamp
     data, col_stats = to_hetero(db, cutoff=cutoff)
     store = CellStore.from_hetero(data, col_stats, text_encoder=encoder, cutoff=cutoff)
     return PreparedDatabase(name, store, tasks, skipped)
+
+
+def _open_task(
+    dataset: Any,
+    db: Any,
+    name: str,
+    horizon: str | None,
+    tasks: list[Task],
+    skipped: dict[str, str],
+) -> None:
+    try:
+        task = Task.from_relbench(dataset.load_task(name), db, horizon)
+        task.labels_of_split('val')
+        tasks.append(task)
+    except (ValueError, KeyError, TypeError) as error:
+        skipped[name] = str(error)
 
 
 def _label_windows(source: Any) -> dict[str, str]:

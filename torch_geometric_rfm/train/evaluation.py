@@ -50,7 +50,10 @@ def score_rows(
         network, store, rows, protocol, observe=observe, **sampling
     )
     label = store.task.frame['label'].to_numpy()[rows]
-    figures = _metrics(store.task, label, prediction)
+    known = np.isfinite(prediction)
+    figures = _metrics(store.task, label, np.where(known, prediction, 0.0))
+    if not known.all():  # A metric of what is no number is none either.
+        figures = dict.fromkeys(figures, float('nan'))
     if losses:
         value, count = np.array(losses).T
         figures['loss'] = float((value * count).sum() / count.sum())
@@ -68,9 +71,7 @@ def main_score(figures: dict[str, float]) -> float:
     return -value if less_is_better(name) else value
 
 
-def _metrics(
-    task: Task, label: np.ndarray, prediction: np.ndarray
-) -> dict[str, float]:
+def _metrics(task: Task, label: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
     try:
         return task.score(label, prediction)
     except ImportError:  # Prepared databases need no RelBench.

@@ -54,7 +54,9 @@ def open_databases(
     names = [database.name for database in out]
     double = sorted({name for name in names if names.count(name) > 1})
     if double:
-        raise ValueError(f'databases of a mixture need names of their own (got {double})')
+        raise ValueError(
+            f'databases of a mixture need names of their own (got {double})'
+        )
     return out
 
 

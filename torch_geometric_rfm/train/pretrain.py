@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from torch_geometric_rfm.data.prepared_database import PreparedDatabase
 from torch_geometric_rfm.data.text_encoder import (
     TextEncoder,
     check_identity,
@@ -164,7 +163,10 @@ def pretrain(
     sampling['num_cells'] = max(config.num_cells)
     arguments = {'seed': config.seed, 'max_rows': config.max_val_rows, **sampling}
     labelled = [d for d in trained if d.name not in config.unlabelled]
-    watches = {'': Watch(labelled, **arguments), 'held out ': Watch(held_out, **arguments)}
+    watches = {
+        '': Watch(labelled, **arguments),
+        'held out ': Watch(held_out, **arguments),
+    }
 
     # Model and optimizer:
     model = _model(config, encoder, init)
@@ -212,13 +214,20 @@ def pretrain(
     saved_at, train_seconds, eval_seconds = budget.seconds, 0.0, 0.0
     contexts_before, interrupted = run.contexts, False
     next_eval = _next_eval(budget.progress, config)
+
+    def clock() -> tuple[float, float, float]:
+        # That of the first process, so that all of them do the same.
+        now = budget.progress, budget.seconds, eval_seconds
+        return fabric.broadcast(now) if fabric.world_size > 1 else now
+
+    progress, seconds, spent = clock()
     bar = training_bar(show_progress and fabric.global_rank == 0)
     try:
         with bar:
-            while budget.progress < 1:
+            while progress < 1:
                 # One step, over the slices of a batch:
                 start = budget.seconds
-                lr = config.lr * warmup_cosine(budget.progress, config.warmup)
+                lr = config.lr * warmup_cosine(progress, config.warmup)
                 set_lr(optimizer, lr)
                 total = torch.zeros(2, dtype=torch.float64, device=fabric.device)
                 for i in range(config.accumulate):
@@ -252,6 +261,7 @@ def pretrain(
                             model, loader, run.position - 1, loss_fn, fabric.device
                         ),
                     )
+                    progress, seconds, spent = clock()
                     continue
                 optimizer.step()
                 optimizer.zero_grad()
@@ -262,17 +272,15 @@ def pretrain(
                 run.losses.append(step_loss)
                 run.contexts += config.batch_size
                 train_seconds += budget.seconds - start
-                bar.update(budget.progress, step_loss, {})
+                progress, seconds, spent = clock()
+                bar.update(progress, step_loss, {})
 
                 # An evaluation of the averaged weights:
-                is_done = budget.progress >= 1
-                share = eval_seconds / max(budget.seconds, 1e-9)
-                due = budget.progress >= next_eval and (
-                    config.num_steps or share <= config.max_eval_share
-                )
-                if config.num_evals and (due or is_done):
+                on_time = spent <= config.max_eval_share * seconds
+                due = progress >= next_eval and (config.num_steps or on_time)
+                if config.num_evals and (due or progress >= 1):
                     start = budget.seconds
-                    next_eval = _next_eval(budget.progress, config)
+                    next_eval = _next_eval(progress, config)
                     if fabric.global_rank == 0:
                         current = clone_state(model)
                         model.load_state_dict(averaged)
@@ -287,10 +295,9 @@ def pretrain(
                     eval_seconds += budget.seconds - start
 
                 # A checkpoint:
-                waited = budget.seconds - saved_at > 60 * config.save_minutes
-                waited = bool(fabric.broadcast(waited))
-                if budget.step % config.save_every == 0 or waited or is_done:
-                    good, saved_at = run.capture(), budget.seconds
+                late = seconds - saved_at > 60 * config.save_minutes
+                if budget.step % config.save_every == 0 or late or progress >= 1:
+                    good, saved_at = run.capture(), seconds
                     save(good)
     except KeyboardInterrupt:
         interrupted = True

@@ -25,7 +25,8 @@ class PretrainConfig:
         mask_cell_types (list): Types of further cells that are hidden.
         unlabelled (list): Databases that are trained on without their labels: their
             own cells are hidden and none of their tasks is used.
-        sampling (dict): Arguments of :class:`~torch_geometric_rfm.loader.ContextLoader`.
+        sampling (dict): Arguments of
+            :class:`~torch_geometric_rfm.loader.ContextLoader`.
         lr, weight_decay, warmup, clip, huber_delta, ema: See
             :class:`~torch_geometric_rfm.train.TrainConfig`.
         num_evals (int): Evaluations over the budget, none if 0.
@@ -108,7 +109,9 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         for name in ('batch_size', 'group_size', 'accumulate', 'save_every'):
             if getattr(self, name) < 1:
-                raise ValueError(f"'{name}' must be positive (got {self.__dict__[name]})")
+                raise ValueError(
+                    f"'{name}' must be positive (got {self.__dict__[name]})"
+                )
         if not 0 <= self.ema < 1:
             raise ValueError(f"'ema' must lie in [0, 1) (got {self.ema})")
         if self.explosion <= 1:
