@@ -25,8 +25,8 @@ from torch_geometric_rfm.train.checkpoint import (
     prepare_folder,
     save_checkpoint,
 )
+from torch_geometric_rfm.train.ensemble import predict_ensemble
 from torch_geometric_rfm.train.fit import FitResult, TrainConfig, fit
-from torch_geometric_rfm.train.predict import predict_rows
 
 if TYPE_CHECKING:
     from relbench.base import Database
@@ -222,6 +222,7 @@ class RelationalPredictor:
         time: Any = None,
         horizon: Any = None,
         progress: Any = None,
+        num_contexts: int = 1,
     ) -> pd.DataFrame:
         r"""Predicts a split of a task, or entities that have no label yet.
 
@@ -237,6 +238,7 @@ class RelationalPredictor:
                 about.
             horizon (str, optional): See :meth:`open_task`.
             progress (callable, optional): Wraps the batches.
+            num_contexts (int): See :meth:`predict_rows`.
 
         Returns:
             A frame with the entity, the time and :obj:`prediction`: a number
@@ -260,7 +262,9 @@ class RelationalPredictor:
             {
                 store.task.entity_col: keys,
                 store.task.time_col: frame['time'].to_numpy(),
-                'prediction': self.predict_rows(store, split, protocol, progress),
+                'prediction': self.predict_rows(
+                    store, split, protocol, progress, num_contexts
+                ),
             }
         )
 
@@ -280,16 +284,32 @@ class RelationalPredictor:
         rows: Any,
         protocol: str = 'rolling',
         progress: Any = None,
+        num_contexts: int = 1,
     ) -> np.ndarray:
         r"""Predictions for a split or rows of an opened task, in their order.
+
+        Args:
+            store (TaskStore): The task.
+            rows (str or array): A split, or rows of the task table.
+            protocol (str): See :meth:`predict`.
+            progress (callable, optional): Wraps the batches.
+            num_contexts (int): Contexts drawn for each row, whose predictions are
+                averaged. They differ where something is drawn: with
+                :obj:`random_labels`, or :obj:`temporal_strategy="uniform"`.
 
         Raises:
             ValueError: If the store was made with another text encoder.
         """
         if store.store.text_encoder is not self.text_encoder:
             check_identity(store.store.text_encoder, self.text_encoder.identity())
-        return predict_rows(
-            self.model, store, rows, protocol, progress=progress, **self.sampling
+        return predict_ensemble(
+            num_contexts,
+            self.model,
+            store,
+            rows,
+            protocol,
+            progress=progress,
+            **self.sampling,
         )
 
     def evaluate(
@@ -300,11 +320,12 @@ class RelationalPredictor:
         protocol: str = 'rolling',
         horizon: Any = None,
         progress: Any = None,
+        num_contexts: int = 1,
     ) -> dict[str, float]:
         r"""RelBench's metrics of the predictions for a split."""
         store = self.open_task(db, task, horizon)
         store.task.labels_of_split(split)
-        prediction = self.predict_rows(store, split, protocol, progress)
+        prediction = self.predict_rows(store, split, protocol, progress, num_contexts)
         return store.task.evaluate(prediction, split)
 
     def save_pretrained(self, folder: str | Path) -> None:

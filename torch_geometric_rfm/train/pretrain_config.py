@@ -116,7 +116,7 @@ class PretrainConfig:
             raise ValueError(f"'ema' must lie in [0, 1) (got {self.ema})")
         if self.explosion <= 1:
             raise ValueError(f"'explosion' must be above 1 (got {self.explosion})")
-        self.mask_rate = tuple(self.mask_rate)
+        self.mask_rate = (self.mask_rate[0], self.mask_rate[1])
 
     @property
     def settings(self) -> dict[str, Any]:
