@@ -96,6 +96,27 @@ def stop_after(step, databases, folder, config):
     return state_of(folder)
 
 
+def test_an_interrupt_ends_the_step_and_saves(databases, config, tmp_path, monkeypatch):
+    from torch_geometric_rfm.train.report import _SilentBar
+
+    straight = run(databases, tmp_path / 'straight', config(9))
+    calls = []
+
+    def update(self, *args):
+        calls.append(args)
+        if len(calls) == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(_SilentBar, 'update', update)
+    first = run(databases, tmp_path / 'cut', config(9))
+    assert first.interrupted
+    assert state_of(tmp_path / 'cut')['step'] == first.steps < 9
+    again = run(databases, tmp_path / 'cut', config(9), resume=True)
+    assert not again.interrupted
+    assert again.losses == straight.losses
+    same_weights(state_of(tmp_path / 'straight'), state_of(tmp_path / 'cut'))
+
+
 def test_minutes_count_over_all_parts_of_a_run(databases, config, tmp_path):
     fields = config(None, minutes=0.02, save_every=2)
     first = run(databases, tmp_path, fields)

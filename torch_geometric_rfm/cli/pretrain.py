@@ -45,7 +45,13 @@ def run_pretraining(
         opened = []
         for source in databases:
             with console.status(f'reading {source}'):
-                opened += open_databases([source], encoder, skip_errors)
+                opened += open_databases(
+                    [source],
+                    encoder,
+                    skip_errors,
+                    generated_tasks=config.generated_tasks,
+                    seed=config.seed,
+                )
             for database in opened[-1:]:
                 console.print(f'{database.name}: {len(database.tasks)} tasks')
                 for task, reason in database.skipped.items():

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,8 @@ def prepare_database(
     source: Any,
     text_encoder: TextEncoder | str | None = None,
     cache_dir: str | Path | None = None,
+    generate: Callable[[Any], Sequence[Task]] | None = None,
+    generator: str = '',
 ) -> PreparedDatabase:
     r"""Builds the store and the tasks of a database, or reads them if they were
     built before.
@@ -109,18 +112,25 @@ def prepare_database(
         cache_dir (str, optional): Where what was built from folders is kept;
             :obj:`databases` beside :func:`default_cache_dir` if not given.
             (default: :obj:`None`)
+        generate (callable, optional): Makes further tasks of the dataset.
+            (default: :obj:`None`)
+        generator (str): What tells it from other generators in the cache.
+            (default: :obj:`""`)
     """
     if isinstance(source, PreparedDatabase):
         return source
     if is_prepared(source):
         return PreparedDatabase.load(source, text_encoder)
     encoder = get_text_encoder(text_encoder)
+    if hasattr(source, 'to_store'):  # It builds itself, as synthetic ones do.
+        name = f'{type(source).__name__}-{source.seed}'
+        return PreparedDatabase(name, source.to_store(encoder), list(source.tasks()))
     name = Path(source).name if isinstance(source, (str, Path)) else source.name
-    cached = _cache_folder(source, name, encoder, cache_dir)
+    cached = _cache_folder(source, name, encoder, cache_dir, generator)
     if cached is None:
-        return _build(source, name, encoder)
+        return _build(source, name, encoder, generate)
     if not is_prepared(cached):
-        built = _build(source, name, encoder)
+        built = _build(source, name, encoder, generate)
         cached.mkdir(parents=True, exist_ok=True)
         (cached / 'skipped.json').write_text(json.dumps(built.skipped))
         built.save(cached)
@@ -130,7 +140,12 @@ def prepare_database(
     return out
 
 
-def _build(source: Any, name: str, encoder: TextEncoder) -> PreparedDatabase:
+def _build(
+    source: Any,
+    name: str,
+    encoder: TextEncoder,
+    generate: Callable[[Any], Sequence[Task]] | None,
+) -> PreparedDatabase:
     dataset = load_dataset(source)
     db = load_database(dataset)
     horizons = _label_windows(source)
@@ -138,6 +153,9 @@ def _build(source: Any, name: str, encoder: TextEncoder) -> PreparedDatabase:
     skipped: dict[str, str] = {}
     for task in dataset.get_task_names():
         _open_task(dataset, db, task, horizons.get(task), tasks, skipped)
+    known = {task.name for task in tasks}
+    if generate is not None:
+        tasks += [task for task in generate(dataset) if task.name not in known]
     cutoff = dataset.val_timestamp
     data, col_stats = to_hetero(db, cutoff=cutoff)
     store = CellStore.from_hetero(data, col_stats, text_encoder=encoder, cutoff=cutoff)
@@ -169,7 +187,11 @@ def _label_windows(source: Any) -> dict[str, str]:
 
 
 def _cache_folder(
-    source: Any, name: str, encoder: TextEncoder, cache_dir: str | Path | None
+    source: Any,
+    name: str,
+    encoder: TextEncoder,
+    cache_dir: str | Path | None,
+    generator: str,
 ) -> Path | None:
     # None for what is not a folder here, and may change unseen.
     if not isinstance(source, (str, Path)) or not Path(source).is_dir():
@@ -182,6 +204,6 @@ def _cache_folder(
             digest.update(repr(entry).encode())
     versions = (STORE_VERSION, TASKS_VERSION)
     identity = json.dumps(encoder.identity(), sort_keys=True, default=str)
-    digest.update(repr((versions, identity)).encode())
+    digest.update(repr((versions, identity, generator)).encode())
     root = default_cache_dir().parent / 'databases' if cache_dir is None else cache_dir
     return Path(root) / f'{name}-{digest.hexdigest()}'

@@ -14,8 +14,8 @@ def predict_ensemble(num_contexts: int, *args: Any, **kwargs: Any) -> np.ndarray
 
     Args:
         num_contexts (int): Contexts of a row.
-        *args, **kwargs: Arguments of
-            :func:`~torch_geometric_rfm.train.predict_rows`.
+        *args: Arguments of :func:`~torch_geometric_rfm.train.predict_rows`.
+        **kwargs: Likewise.
 
     Raises:
         ValueError: If there is not at least one context.

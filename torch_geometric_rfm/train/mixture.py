@@ -1,3 +1,4 @@
+import importlib
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,8 @@ def open_databases(
     text_encoder: TextEncoder,
     skip_errors: bool = False,
     cache_dir: Any = None,
+    generated_tasks: int = 0,
+    seed: int = 0,
 ) -> list[PreparedDatabase]:
     r"""Prepares databases one after the other.
 
@@ -30,6 +33,8 @@ def open_databases(
         text_encoder: The encoder that all of them must share.
         skip_errors: Whether a database that fails is left out, with a warning.
         cache_dir: See :func:`~torch_geometric_rfm.data.prepare_database`.
+        generated_tasks: Tasks that are generated for each, at most.
+        seed: Seed of the generated ones.
 
     Raises:
         ValueError: If a database fails, which is named, or two share a name.
@@ -37,7 +42,12 @@ def open_databases(
     out: list[PreparedDatabase] = []
     for source in sources:
         try:
-            database = prepare_database(source, text_encoder, cache_dir)
+            database = prepare_database(
+                source,
+                text_encoder,
+                cache_dir,
+                *_generator(generated_tasks, seed),
+            )
             if database.store.text_encoder is not text_encoder:
                 check_identity(database.store.text_encoder, text_encoder.identity())
         except (ValueError, OSError, KeyError, TypeError) as error:
@@ -58,6 +68,17 @@ def open_databases(
             f'databases of a mixture need names of their own (got {double})'
         )
     return out
+
+
+def _generator(max_tasks: int, seed: int) -> tuple[Any, str]:
+    if not max_tasks:
+        return None, ''
+    datasets = importlib.import_module('torch_geometric_rfm.datasets')
+
+    def generate(dataset: Any) -> Sequence[Any]:
+        return datasets.generate_tasks(dataset, seed=seed, max_tasks=max_tasks)
+
+    return generate, f'generate_tasks(seed={seed}, max_tasks={max_tasks})'
 
 
 def make_parts(

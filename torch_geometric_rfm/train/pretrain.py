@@ -23,6 +23,7 @@ from torch_geometric_rfm.train.checkpoint import (
     prepare_folder,
     save_checkpoint,
 )
+from torch_geometric_rfm.train.interrupt import Interrupt
 from torch_geometric_rfm.train.mixture import make_parts, open_databases
 from torch_geometric_rfm.train.optimizer import make_fabric, make_optimizer, set_lr
 from torch_geometric_rfm.train.pretrain_config import PretrainConfig
@@ -136,7 +137,8 @@ def pretrain(
 
     # Databases:
     encoder = get_text_encoder(text_encoder)
-    opened = open_databases(databases, encoder, skip_errors, cache_dir)
+    generated = config.generated_tasks, config.seed
+    opened = open_databases(databases, encoder, skip_errors, cache_dir, *generated)
     unknown = sorted(set(exclude) - {database.name for database in opened})
     if unknown:
         raise ValueError(
@@ -212,97 +214,93 @@ def pretrain(
         save(good)
     budget, log = run.budget, run.log
     saved_at, train_seconds, eval_seconds = budget.seconds, 0.0, 0.0
-    contexts_before, interrupted = run.contexts, False
+    contexts_before, interrupt = run.contexts, Interrupt()
     next_eval = _next_eval(budget.progress, config)
 
-    def clock() -> tuple[float, float, float]:
+    def clock() -> tuple[float, float, float, bool]:
         # That of the first process, so that all of them do the same.
-        now = budget.progress, budget.seconds, eval_seconds
+        now = budget.progress, budget.seconds, eval_seconds, interrupt.pending
         return fabric.broadcast(now) if fabric.world_size > 1 else now
 
-    progress, seconds, spent = clock()
+    progress, seconds, spent, interrupted = clock()
     bar = training_bar(show_progress and fabric.global_rank == 0)
-    try:
-        with bar:
-            while progress < 1:
-                # One step, over the slices of a batch:
-                start = budget.seconds
-                lr = config.lr * warmup_cosine(progress, config.warmup)
-                set_lr(optimizer, lr)
-                total = torch.zeros(2, dtype=torch.float64, device=fabric.device)
-                for i in range(config.accumulate):
-                    cells = first.pop(0) if first else next(batches)
-                    cells = cells.to(fabric.device)
-                    is_last = i == config.accumulate - 1
-                    with fabric.no_backward_sync(network, enabled=not is_last):
-                        loss = loss_fn(network(cells, hidden_only=True), cells)
-                        counted = cells.num_contexts - loss_fn.last_skipped
-                        # The sum over contexts, to be divided by all that counted:
-                        fabric.backward(loss * counted)
-                    total += total.new_tensor([loss.item() * counted, counted])
-                total = fabric.all_reduce(total, reduce_op='sum')
-                count = max(float(total[1]), 1.0)
-                for parameter in model.parameters():
-                    if parameter.grad is not None:
-                        parameter.grad.mul_(fabric.world_size / count)
-                norm = fabric.clip_gradients(
-                    network, optimizer, max_norm=config.clip, error_if_nonfinite=False
-                )
-                step_loss = float(total[0]) / count
-                run.position += 1
+    with bar, interrupt:
+        while progress < 1 and not interrupted:
+            # One step, over the slices of a batch:
+            start = budget.seconds
+            lr = config.lr * warmup_cosine(progress, config.warmup)
+            set_lr(optimizer, lr)
+            total = torch.zeros(2, dtype=torch.float64, device=fabric.device)
+            for i in range(config.accumulate):
+                cells = first.pop(0) if first else next(batches)
+                cells = cells.to(fabric.device)
+                is_last = i == config.accumulate - 1
+                with fabric.no_backward_sync(network, enabled=not is_last):
+                    loss = loss_fn(network(cells, hidden_only=True), cells)
+                    counted = cells.num_contexts - loss_fn.last_skipped
+                    # The sum over contexts, to be divided by all that counted:
+                    fabric.backward(loss * counted)
+                total += total.new_tensor([loss.item() * counted, counted])
+            total = fabric.all_reduce(total, reduce_op='sum')
+            count = max(float(total[1]), 1.0)
+            for parameter in model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(fabric.world_size / count)
+            norm = fabric.clip_gradients(
+                network, optimizer, max_norm=config.clip, error_if_nonfinite=False
+            )
+            step_loss = float(total[0]) / count
+            run.position += 1
 
-                # A bad batch takes it back:
-                if run.guard.is_bad(step_loss) or not torch.isfinite(norm):
-                    optimizer.zero_grad()
-                    run.roll_back(
-                        good,
-                        step_loss,
-                        find_culprit(
-                            model, loader, run.position - 1, loss_fn, fabric.device
-                        ),
-                    )
-                    progress, seconds, spent = clock()
-                    continue
-                optimizer.step()
+            # A bad batch takes it back:
+            if run.guard.is_bad(step_loss) or not torch.isfinite(norm):
                 optimizer.zero_grad()
-                budget.step += 1
-                average_weights(
-                    averaged, model, min(config.ema, budget.step / (budget.step + 10))
+                run.roll_back(
+                    good,
+                    step_loss,
+                    find_culprit(
+                        model, loader, run.position - 1, loss_fn, fabric.device
+                    ),
                 )
-                run.losses.append(step_loss)
-                run.contexts += config.batch_size
-                train_seconds += budget.seconds - start
-                progress, seconds, spent = clock()
-                bar.update(progress, step_loss, {})
+                progress, seconds, spent, interrupted = clock()
+                continue
+            optimizer.step()
+            optimizer.zero_grad()
+            budget.step += 1
+            average_weights(
+                averaged, model, min(config.ema, budget.step / (budget.step + 10))
+            )
+            run.losses.append(step_loss)
+            run.contexts += config.batch_size
+            train_seconds += budget.seconds - start
+            progress, seconds, spent, interrupted = clock()
+            bar.update(progress, step_loss, {})
 
-                # An evaluation of the averaged weights:
-                on_time = spent <= config.max_eval_share * seconds
-                due = progress >= next_eval and (config.num_steps or on_time)
-                if config.num_evals and (due or progress >= 1):
-                    start = budget.seconds
-                    next_eval = _next_eval(progress, config)
-                    if fabric.global_rank == 0:
-                        current = clone_state(model)
-                        model.load_state_dict(averaged)
-                        run.metrics = {
-                            prefix + name: figures
-                            for prefix, watch in watches.items()
-                            for name, figures in watch(network, loss_fn).items()
-                        }
-                        model.load_state_dict(current)
-                        log.add(budget, run.new_losses(), run.metrics, lr)
-                    fabric.barrier()
-                    eval_seconds += budget.seconds - start
+            # An evaluation of the averaged weights:
+            on_time = spent <= config.max_eval_share * seconds
+            due = progress >= next_eval and (config.num_steps or on_time)
+            if config.num_evals and (due or progress >= 1):
+                start = budget.seconds
+                next_eval = _next_eval(progress, config)
+                if fabric.global_rank == 0:
+                    current = clone_state(model)
+                    model.load_state_dict(averaged)
+                    run.metrics = {
+                        prefix + name: figures
+                        for prefix, watch in watches.items()
+                        for name, figures in watch(network, loss_fn).items()
+                    }
+                    model.load_state_dict(current)
+                    log.add(budget, run.new_losses(), run.metrics, lr)
+                fabric.barrier()
+                eval_seconds += budget.seconds - start
 
-                # A checkpoint:
-                late = seconds - saved_at > 60 * config.save_minutes
-                if budget.step % config.save_every == 0 or late or progress >= 1:
-                    good, saved_at = run.capture(), seconds
-                    save(good)
-    except KeyboardInterrupt:
-        interrupted = True
-        optimizer.zero_grad()
-        save(run.capture())
+            # A checkpoint:
+            late = seconds - saved_at > 60 * config.save_minutes
+            due = budget.step % config.save_every == 0 or late
+            if due or interrupted or progress >= 1:
+                good, saved_at = run.capture(), seconds
+                save(good)
     model.load_state_dict(averaged)
     return PretrainResult(
         steps=budget.step,

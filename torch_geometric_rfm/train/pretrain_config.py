@@ -25,6 +25,8 @@ class PretrainConfig:
         mask_cell_types (list): Types of further cells that are hidden.
         unlabelled (list): Databases that are trained on without their labels: their
             own cells are hidden and none of their tasks is used.
+        generated_tasks (int): Tasks that are generated for each database, at most,
+            beside its own.
         sampling (dict): Arguments of
             :class:`~torch_geometric_rfm.loader.ContextLoader`.
         lr, weight_decay, warmup, clip, huber_delta, ema: See
@@ -60,6 +62,7 @@ class PretrainConfig:
         default_factory=lambda: ['number', 'boolean', 'datetime']
     )
     unlabelled: list[str] = field(default_factory=list)
+    generated_tasks: int = 0
     sampling: dict[str, Any] = field(default_factory=lambda: {'num_neighbors': 8})
     lr: float = 1.5e-3
     weight_decay: float = 0.1
