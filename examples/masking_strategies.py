@@ -61,7 +61,7 @@ def pretrain(store, transform, args):
     loss_fn = MaskedCellLoss()
     chosen, present = Counter(), Counter()
     for cells in islice(loader, args.limit):
-        loss = loss_fn(model(cells, hidden_only=True), cells)
+        loss = loss_fn(model(cells, all_heads=True), cells)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -29,9 +29,10 @@ from torch_geometric_rfm.train.checkpoint import (
     prepare_folder,
     save_checkpoint,
 )
+from torch_geometric_rfm.train.ensemble import predict_ensemble
 from torch_geometric_rfm.train.fit import FitResult, TrainConfig, fit
 from torch_geometric_rfm.train.fit_links import fit_links
-from torch_geometric_rfm.train.predict import predict_outputs, predict_rows
+from torch_geometric_rfm.train.predict import predict_outputs
 from torch_geometric_rfm.train.predict_links import predict_links
 from torch_geometric_rfm.train.recommend import (
     check_recommender,
@@ -257,6 +258,7 @@ class RelationalPredictor:
         interval: float | None = None,
         k: int | None = None,
         candidates: Any = None,
+        num_contexts: int = 1,
     ) -> pd.DataFrame:
         r"""Predicts a split of a task, or entities that have no label yet.
 
@@ -280,6 +282,7 @@ class RelationalPredictor:
             candidates (pd.Series, optional): Of a recommendation task the primary
                 keys of the destinations to choose among; all if not given.
                 (default: :obj:`None`)
+            num_contexts (int): See :meth:`predict_rows`.
 
         Returns:
             A frame with the entity, the time and :obj:`prediction`: a number
@@ -326,9 +329,13 @@ class RelationalPredictor:
                 )
             levels = [0.5, 0.5 - interval / 2, 0.5 + interval / 2]
             names = ['prediction', 'lower', 'upper']
-            out[names] = self.predict_rows(store, split, protocol, progress, levels)
+            out[names] = self.predict_rows(
+                store, split, protocol, progress, levels, num_contexts
+            )
             return out
-        prediction = self.predict_rows(store, split, protocol, progress)
+        prediction = self.predict_rows(
+            store, split, protocol, progress, num_contexts=num_contexts
+        )
         if store.task.cell_type != CellType.CATEGORY:
             return out.assign(prediction=prediction)
         classes = np.array(store.task.classes, dtype=object)
@@ -353,10 +360,21 @@ class RelationalPredictor:
         protocol: str = 'rolling',
         progress: Any = None,
         levels: list[float] | None = None,
+        num_contexts: int = 1,
     ) -> np.ndarray:
         r"""Predictions for a split or rows of an opened task, in their order; see
         :func:`~torch_geometric_rfm.train.predict_rows`. Of a recommendation task
         they are the rows of the best destinations :obj:`[n, k]`.
+
+        Args:
+            store (TaskStore): The task.
+            rows (str or array): A split, or rows of the task table.
+            protocol (str): See :meth:`predict`.
+            progress (callable, optional): Wraps the batches.
+            levels (list, optional): Quantiles to predict in place of the value.
+            num_contexts (int): Contexts drawn for each row, whose predictions are
+                averaged. They differ where something is drawn: with
+                :obj:`random_labels`, or :obj:`temporal_strategy="uniform"`.
 
         Raises:
             ValueError: If the store was made with another text encoder.
@@ -364,7 +382,8 @@ class RelationalPredictor:
         self._check_store(store)
         if isinstance(store.task, LinkTask):
             return self._predict_links(store, rows, protocol, progress)[0]
-        return predict_rows(
+        return predict_ensemble(
+            num_contexts,
             self.model,
             store,
             rows,
@@ -456,13 +475,16 @@ class RelationalPredictor:
         protocol: str = 'rolling',
         horizon: Any = None,
         progress: Any = None,
+        num_contexts: int = 1,
     ) -> dict[str, float]:
         r"""The metrics of the predictions for a split: RelBench's, and accuracy, log
         loss and macro F1 of classes.
         """
         store = self.open_task(db, task, horizon)
         store.task.labels_of_split(split)
-        prediction = self.predict_rows(store, split, protocol, progress)
+        prediction = self.predict_rows(
+            store, split, protocol, progress, num_contexts=num_contexts
+        )
         return store.task.evaluate(prediction, split)
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -31,7 +31,7 @@ def trained(tmp_path_factory):
 
 def test_commands_are_as_documented():
     output = run('--help')
-    for command in ('inspect', 'finetune', 'predict', 'evaluate', 'audit'):
+    for command in ('inspect', 'finetune', 'pretrain', 'predict', 'evaluate', 'audit'):
         assert command in output
 
 

@@ -9,7 +9,8 @@ from torch_geometric_rfm.loader import ContextLoader
 from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.testing import toy_task, toy_task_store
 from torch_geometric_rfm.train import TrainConfig, fit, predict_rows
-from torch_geometric_rfm.train.fit import joint_batches, parameter_groups, shares
+from torch_geometric_rfm.train.fit import joint_batches, shares
+from torch_geometric_rfm.train.optimizer import parameter_groups
 
 SAMPLING = {'num_cells': 32, 'num_neighbors': 4}
 

@@ -177,6 +177,64 @@ def finetune(
 
 
 @app.command()
+def pretrain(
+    databases: Annotated[
+        list[str],
+        typer.Argument(metavar='DB...', help='RelBench folders, Hub ids, or prepared'),
+    ],
+    out: Annotated[Path, typer.Option(help='folder of the run')],
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help='score this database and do not train on it (repeatable)'),
+    ] = None,
+    unlabelled: Annotated[
+        list[str] | None,
+        typer.Option(help='train on this database without its labels (repeatable)'),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help='JSON file with fields of PretrainConfig')
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help='time to train')] = None,
+    steps: Annotated[int | None, typer.Option(help='steps to train')] = None,
+    init: Annotated[
+        Path | None, typer.Option(help='start from this checkpoint')
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option('--resume', help='go on with the run in the folder')
+    ] = False,
+    skip_errors: Annotated[
+        bool, typer.Option('--skip-errors', help='leave out databases that fail')
+    ] = False,
+    text_encoder: Encoder = 'hashing',
+    seed: Annotated[int | None, typer.Option(help='of weights and draws')] = None,
+    json: Json = None,
+) -> None:
+    r"""Train one model on the tasks of many databases."""
+    with _named_errors():
+        from torch_geometric_rfm.cli.pretrain import read_config, run_pretraining
+
+        given = {
+            'minutes': minutes,
+            'num_steps': steps,
+            'seed': seed,
+            'unlabelled': unlabelled,
+        }
+        changes = {k: v for k, v in given.items() if v is not None}
+        figures = run_pretraining(
+            console,
+            databases,
+            out,
+            read_config(config, changes),
+            exclude=exclude or [],
+            text_encoder=text_encoder,
+            init=init,
+            resume=resume,
+            skip_errors=skip_errors,
+        )
+        _write_json(json, figures)
+
+
+@app.command()
 def predict(
     db: Database,
     task: TaskName,

@@ -9,7 +9,12 @@ from torch_geometric_rfm.data.column_sample import ColumnSample
 from torch_geometric_rfm.data.database import load_database, load_dataset, load_task
 from torch_geometric_rfm.data.link_task import LinkTask
 from torch_geometric_rfm.data.pair_history import PairHistory
+from torch_geometric_rfm.data.prepared_database import (
+    PreparedDatabase,
+    prepare_database,
+)
 from torch_geometric_rfm.data.task import Task
+from torch_geometric_rfm.data.task_file import load_tasks, save_tasks
 from torch_geometric_rfm.data.task_splits import split_by_time
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.data.text_cache import embed_strings
@@ -31,6 +36,7 @@ __all__ = [
     'HashingTextEncoder',
     'LinkTask',
     'PairHistory',
+    'PreparedDatabase',
     'SentenceTransformerEncoder',
     'Task',
     'TaskStore',
@@ -42,6 +48,9 @@ __all__ = [
     'load_database',
     'load_dataset',
     'load_task',
+    'load_tasks',
+    'prepare_database',
+    'save_tasks',
     'split_by_time',
     'to_hetero',
 ]

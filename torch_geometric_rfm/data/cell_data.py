@@ -150,7 +150,22 @@ def concatenate(batches: list[CellData]) -> CellData:
         return batches[0]
     for cells in batches:
         cells.batch = cells.batch_or_zeros
+    _complete(batches)
     out, _, _ = collate(CellData, batches, add_batch=False)
     count = torch.bincount(out.batch, minlength=out.num_contexts)
     out.ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
     return out
+
+
+def _complete(batches: list[CellData]) -> None:
+    # What masking added to some batches alone, the others get without content.
+    empty = {
+        'target_text_index': lambda cells: torch.zeros_like(cells.column),
+        'shown_mask': lambda cells: torch.zeros_like(cells.mask),
+        'fkey_target_index': lambda cells: cells.fkey_index[:, :0],
+        'fkey_target_type': lambda cells: cells.fkey_type[:0],
+    }
+    for key, make in empty.items():
+        lacking = [cells for cells in batches if cells.get(key) is None]
+        for cells in lacking if len(lacking) < len(batches) else []:
+            cells[key] = make(cells)

@@ -2,7 +2,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -127,8 +126,3 @@ def _is_run(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and config.get('format') == FORMAT
-
-
-def clone_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    r"""A copy of the weights."""
-    return {k: v.detach().clone() for k, v in model.state_dict().items()}

@@ -2,7 +2,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +11,10 @@ from torch_geometric_rfm.data.cell_data import CellData, concatenate
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.loader import ContextLoader
 from torch_geometric_rfm.loss import MaskedCellLoss
-from torch_geometric_rfm.metrics import less_is_better
 from torch_geometric_rfm.nn import RelationalTransformer
-from torch_geometric_rfm.train.checkpoint import clone_state
-from torch_geometric_rfm.train.predict import predict_rows
+from torch_geometric_rfm.train.averaging import average_weights, clone_state
+from torch_geometric_rfm.train.evaluation import draw_rows, main_score, score_rows
+from torch_geometric_rfm.train.optimizer import make_fabric, make_optimizer, set_lr
 from torch_geometric_rfm.train.report import MetricsLog, training_bar
 from torch_geometric_rfm.train.schedule import Budget, warmup_cosine
 
@@ -94,18 +94,6 @@ class FitResult:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def parameter_groups(
-    model: torch.nn.Module, weight_decay: float
-) -> list[dict[str, Any]]:
-    r"""Matrices with weight decay; norms, biases and lone vectors without."""
-    matrices = [p for p in model.parameters() if p.requires_grad and p.dim() >= 2]
-    others = [p for p in model.parameters() if p.requires_grad and p.dim() < 2]
-    return [
-        {'params': matrices, 'weight_decay': weight_decay},
-        {'params': others, 'weight_decay': 0.0},
-    ]
-
-
 def shares(sizes: list[int], batch_size: int, temperature: float) -> list[int]:
     r"""Contexts of each task in a batch, in proportion to
     :math:`\textrm{rows}^{1 / \textrm{temperature}}`, at least one each.
@@ -162,27 +150,15 @@ def fit(
         ValueError: If a split lacks the labels that it needs, or the loss is
             not finite.
     """
-    try:
-        from lightning_fabric import Fabric
-    except ImportError as error:
-        raise ImportError(
-            'Lightning Fabric is needed to train: '
-            'pip install "torch-geometric-rfm[train]"'
-        ) from error
     config = config or TrainConfig()
+    fabric = make_fabric(config.accelerator, config.precision)
     for store in tasks:
         store.task.labels_of_split('val')
     torch.manual_seed(config.seed)
-    val_rows = [_val_rows(store, config) for store in tasks]
+    val_rows = [draw_rows(s, 'val', config.max_val_rows, config.seed) for s in tasks]
 
     # Model and optimizer:
-    fabric = Fabric(
-        accelerator=config.accelerator,
-        devices=1,
-        precision=cast(Any, config.precision),
-    )
-    groups = parameter_groups(model, config.weight_decay)
-    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95))
+    optimizer = make_optimizer(model, config.lr, config.weight_decay)
     network, optimizer = fabric.setup(model, optimizer)
     averaged = clone_state(model)
     loss_fn = MaskedCellLoss(config.huber_delta)
@@ -220,8 +196,7 @@ def fit(
                 # One step:
                 start = budget.seconds
                 factor = warmup_cosine(budget.progress, config.warmup)
-                for group in optimizer.param_groups:
-                    group['lr'] = config.lr * factor
+                set_lr(optimizer, config.lr * factor)
                 cells = next(batches).to(fabric.device)
                 loss = loss_fn(network(cells, all_heads=True), cells)
                 losses.append(loss.item())
@@ -240,7 +215,7 @@ def fit(
                 optimizer.zero_grad()
                 budget.step += 1
                 decay = min(config.ema, budget.step / (budget.step + 10))
-                _average(averaged, model, decay)
+                average_weights(averaged, model, decay)
                 contexts += cells.num_contexts
                 train_seconds += budget.seconds - start
                 bar.update(budget.progress, losses[-1], best_metrics)
@@ -288,22 +263,6 @@ def fit(
     )
 
 
-def _average(
-    averaged: dict[str, torch.Tensor], model: torch.nn.Module, decay: float
-) -> None:
-    with torch.no_grad():
-        for name, value in model.state_dict().items():
-            averaged[name].lerp_(value, 1 - decay)
-
-
-def _val_rows(store: TaskStore, config: TrainConfig) -> np.ndarray:
-    rows = store.rows_of_split('val')
-    if rows.size > config.max_val_rows:
-        rng = np.random.default_rng(config.seed)
-        rows = np.sort(rng.choice(rows, config.max_val_rows, replace=False))
-    return rows
-
-
 def _evaluate(
     network: torch.nn.Module,
     tasks: list[TaskStore],
@@ -311,11 +270,8 @@ def _evaluate(
     config: TrainConfig,
     sampling: dict[str, Any],
 ) -> tuple[dict[str, dict[str, float]], float]:
-    metrics, scores = {}, []
-    for store, rows in zip(tasks, val_rows, strict=True):
-        prediction = predict_rows(network, store, rows, config.protocol, **sampling)
-        label = store.task.frame['label'].to_numpy()[rows]
-        metrics[store.task.name] = store.task.score(label, prediction)
-        name, value = next(iter(metrics[store.task.name].items()))
-        scores.append(-value if less_is_better(name) else value)
-    return metrics, float(np.mean(scores))
+    metrics = {
+        store.task.name: score_rows(network, store, rows, config.protocol, **sampling)
+        for store, rows in zip(tasks, val_rows, strict=True)
+    }
+    return metrics, float(np.mean([main_score(m) for m in metrics.values()]))

@@ -1,14 +1,16 @@
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.loader.context_loader import ContextLoader
 from torch_geometric_rfm.nn import candidate_scores
+from torch_geometric_rfm.nn.cell_output import CellOutput
 
 
 def predict_rows(
@@ -20,6 +22,7 @@ def predict_rows(
     progress: Any = None,
     levels: list[float] | None = None,
     temperature: float = 1.0,
+    observe: Callable[[CellOutput, CellData], None] | None = None,
     **sampling: Any,
 ) -> np.ndarray:
     r"""Predictions for rows of a task table, in their order.
@@ -35,6 +38,8 @@ def predict_rows(
             (default: :obj:`None`)
         temperature (float): What the logits of probabilities are divided by.
             (default: :obj:`1.0`)
+        observe (callable, optional): Called with the output and the cells of every
+            batch. (default: :obj:`None`)
         **sampling: Arguments of
             :class:`~torch_geometric_rfm.loader.ContextLoader`.
 
@@ -53,7 +58,7 @@ def predict_rows(
             f'cell type {store.task.cell_type.name.lower()})'
         )
     output = predict_outputs(
-        model, store, rows, protocol, batch_size, progress, levels, **sampling
+        model, store, rows, protocol, batch_size, progress, levels, observe, **sampling
     )
     if store.task.cell_type != CellType.NUMBER:
         output = output / temperature
@@ -69,6 +74,7 @@ def predict_outputs(
     batch_size: int = 64,
     progress: Any = None,
     levels: list[float] | None = None,
+    observe: Callable[[CellOutput, CellData], None] | None = None,
     **sampling: Any,
 ) -> NDArray[np.float64]:
     r"""What a model gives for rows of a task table: normalised numbers, or logits,
@@ -89,6 +95,8 @@ def predict_outputs(
     for cells in batches:
         # The labels of the seeds are all that is hidden.
         heads = model(cells.to(device), all_heads=True)
+        if observe is not None:
+            observe(heads, cells)
         if store.task.cell_type == CellType.CATEGORY:
             # One column of candidates, the classes of the task.
             output = candidate_scores(heads.embedding, cells.candidate_embedding)

@@ -32,6 +32,10 @@ class Budget:
         r"""Seconds since the start."""
         return time.monotonic() - self.start
 
+    def resume(self, step: int, seconds: float) -> None:
+        r"""Goes on after so many steps and seconds."""
+        self.step, self.start = step, time.monotonic() - seconds
+
     @property
     def progress(self) -> float:
         r"""Share of the budget that is spent, in :math:`[0, 1]`."""

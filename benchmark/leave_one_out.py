@@ -1,0 +1,268 @@
+r"""Pretrains without a database, then asks for that database.
+
+    python benchmark/leave_one_out.py DB... --leave-out rel-f1 --minutes 30 \
+        --out runs/leave_one_out
+
+For each database left out: a model is pretrained on the others (resumed if it was
+killed), then scored on all tasks of the database,
+
+- zero-shot, under both protocols, beside the baselines on the same rows,
+- after continued pretraining on the database without its labels,
+- fine-tuned at 100, 1,000 and all train labels, beside the same model from scratch,
+  with the val score after every few steps of both.
+
+Every figure is a line of results.jsonl; what stands there is not computed again.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from torch_geometric_rfm import RelationalPredictor
+from torch_geometric_rfm.data import PreparedDatabase, TaskStore, get_text_encoder
+from torch_geometric_rfm.metrics import evaluate_baselines
+from torch_geometric_rfm.nn import RelationalTransformer
+from torch_geometric_rfm.train import PretrainConfig, pretrain
+from torch_geometric_rfm.train.evaluation import draw_rows, score_rows
+from torch_geometric_rfm.train.mixture import open_databases
+
+PROTOCOLS, SPLITS = ('rolling', 'frozen'), ('val', 'test')
+KEYS = ('database', 'task', 'way', 'labels', 'protocol', 'split', 'seed')
+
+
+class Results:
+    r"""Lines of figures, each written once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        if lines and not _is_json(lines[-1]):  # Killed while it was written.
+            lines.pop()
+            path.write_text(''.join(f'{line}\n' for line in lines))
+        self.lines = [json.loads(line) for line in lines]
+        self.done = {tuple(line[key] for key in KEYS) for line in self.lines}
+
+    def has(self, **key: Any) -> bool:
+        r"""Whether there is a line of all these."""
+        return any(all(line[k] == v for k, v in key.items()) for line in self.lines)
+
+    def add(self, **line: Any) -> None:
+        r"""Adds a line, unless there is one of the same keys."""
+        if tuple(line[key] for key in KEYS) in self.done:
+            return
+        self.lines.append(line)
+        self.done.add(tuple(line[key] for key in KEYS))
+        with self.path.open('a') as file:
+            file.write(json.dumps(line) + '\n')
+        print(json.dumps(line), flush=True)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def few_labels(store: TaskStore, count: int, seed: int) -> TaskStore:
+    r"""The task with so many labelled train rows, drawn by the seed; the labels of the
+    others are unknown, as past labels in contexts too.
+    """
+    rows = draw_rows(store, 'train', count, seed)
+    frame = store.task.frame.copy()
+    drop = np.setdiff1d(store.rows_of_split('train'), rows)
+    frame = frame.drop(index=frame.index[drop]).reset_index(drop=True)
+    return store.store.with_task(replace(store.task, frame=frame))
+
+
+def score(
+    results: Results,
+    predictor: RelationalPredictor,
+    store: TaskStore,
+    max_rows: int,
+    with_baselines: bool = False,
+    **key: Any,
+) -> None:
+    r"""Scores a predictor under both protocols on val and test."""
+    for protocol in PROTOCOLS:
+        for split in SPLITS:
+            where = {'protocol': protocol, 'split': split, **key}
+            if results.has(**where):
+                continue
+            start = time.monotonic()
+            rows = draw_rows(store, split, max_rows, 0)
+            metrics = score_rows(
+                predictor.model, store, rows, protocol, **predictor.sampling
+            )
+            seconds = round(time.monotonic() - start, 1)
+            line = {'metrics': metrics, 'rows': len(rows), 'seconds': seconds}
+            if with_baselines and len(rows) == len(store.rows_of_split(split)):
+                line['baselines'] = evaluate_baselines(store, split, protocol)
+            results.add(**where, **line)
+
+
+def fine_tune(
+    results: Results, store: TaskStore, args: Any, start: Path | None, **key: Any
+) -> None:
+    r"""Trains on one task from a checkpoint or from scratch, and scores it."""
+    way = 'scratch' if start is None else 'fine-tuned'
+    if all(
+        results.has(way=way, protocol=p, split=s, **key)
+        for p in PROTOCOLS
+        for s in SPLITS
+    ):
+        return
+    predictor = fresh(args) if start is None else load(start)
+    result = predictor.fit_stores(
+        [store],
+        minutes=None,
+        num_steps=args.fit_steps,
+        lr=args.lr if start is None else args.fine_tune_lr,
+        num_evals=args.fit_evals,
+        patience=args.fit_evals,
+        max_val_rows=500,
+        seed=args.seed,
+        show_progress=False,
+    )
+    results.add(
+        way=f'{way} curve',
+        protocol='rolling',
+        split='val',
+        metrics=result.metrics,
+        curve=result.history,
+        **key,
+    )
+    score(results, predictor, store, args.max_rows, way=way, **key)
+
+
+def fresh(args: Any) -> RelationalPredictor:
+    r"""A new model of the shape that is pretrained."""
+    import torch
+
+    torch.manual_seed(args.seed)
+    model = RelationalTransformer.small(**args.config.model)
+    sampling = {'num_cells': max(args.config.num_cells), **args.config.sampling}
+    return RelationalPredictor(model, args.text_encoder, **sampling)
+
+
+def load(folder: Path) -> RelationalPredictor:
+    r"""A model that was pretrained."""
+    return RelationalPredictor.from_pretrained(folder)
+
+
+def leave_out(database: PreparedDatabase, others: list[PreparedDatabase], args: Any):
+    r"""All figures of one database."""
+    results = Results(args.out / 'results.jsonl')
+    folder = args.out / f'without-{database.name}'
+    pretrain(
+        [*others, database],
+        folder,
+        args.config,
+        exclude=[database.name],
+        text_encoder=args.encoder,
+        resume=True,
+        show_progress=False,
+    )
+    stores = database.task_stores()
+    key = {'database': database.name, 'seed': args.seed}
+    for store in stores:
+        score(
+            results,
+            load(folder),
+            store,
+            args.max_rows,
+            with_baselines=True,
+            task=store.task.name,
+            way='zero-shot',
+            labels=0,
+            **key,
+        )
+    if args.continued_steps:
+        continued = args.out / f'continued-{database.name}'
+        config = replace(
+            args.config,
+            minutes=None,
+            num_steps=args.continued_steps,
+            model={},
+            unlabelled=[database.name],
+            lr=args.fine_tune_lr,
+            num_evals=0,
+        )
+        pretrain(
+            [database],
+            continued,
+            config,
+            text_encoder=args.encoder,
+            init=folder,
+            resume=True,
+            show_progress=False,
+        )
+        for store in stores:
+            score(
+                results,
+                load(continued),
+                store,
+                args.max_rows,
+                task=store.task.name,
+                way='continued',
+                labels=0,
+                **key,
+            )
+    for store in stores:
+        total = len(store.rows_of_split('train'))
+        for count in sorted({min(n, total) for n in [*args.labels, total]}):
+            task = few_labels(store, count, args.seed) if count < total else store
+            for start in (folder, None):
+                fine_tune(
+                    results,
+                    task,
+                    args,
+                    start,
+                    task=store.task.name,
+                    labels=count,
+                    **key,
+                )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('databases', nargs='+', help='RelBench folders, or prepared')
+    parser.add_argument('--leave-out', nargs='*', help='names; all if not given')
+    parser.add_argument('--out', type=Path, default=Path('runs/leave_one_out'))
+    parser.add_argument('--config', type=Path, help='fields of PretrainConfig')
+    parser.add_argument('--minutes', type=float)
+    parser.add_argument('--steps', type=int)
+    parser.add_argument('--continued-steps', type=int, default=200)
+    parser.add_argument('--labels', type=int, nargs='*', default=[100, 1000])
+    parser.add_argument('--fit-steps', type=int, default=500)
+    parser.add_argument('--fit-evals', type=int, default=10)
+    parser.add_argument('--lr', type=float, default=1.5e-3)
+    parser.add_argument('--fine-tune-lr', type=float, default=5e-4)
+    parser.add_argument('--max-rows', type=int, default=10**9, help='scored rows')
+    parser.add_argument('--text-encoder', default='hashing')
+    parser.add_argument('--seed', type=int, default=0)
+    args = parser.parse_args()
+    changes = {'minutes': args.minutes, 'num_steps': args.steps, 'seed': args.seed}
+    changes = {k: v for k, v in changes.items() if v is not None}
+    args.config = (
+        PretrainConfig.from_file(args.config, **changes)
+        if args.config
+        else PretrainConfig(**changes)
+    )
+    args.out.mkdir(parents=True, exist_ok=True)
+    args.encoder = get_text_encoder(args.text_encoder)
+    databases = open_databases(args.databases, args.encoder)
+    names = args.leave_out or [database.name for database in databases]
+    for database in databases:
+        if database.name in names:
+            leave_out(database, [d for d in databases if d is not database], args)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,36 @@
+from typing import Any
+
+import numpy as np
+
+from torch_geometric_rfm.train.predict import predict_rows
+
+
+def predict_ensemble(num_contexts: int, *args: Any, **kwargs: Any) -> np.ndarray:
+    r"""The mean of the predictions from several contexts of each row: probabilities,
+    or numbers in their own unit.
+
+    The contexts are drawn by the seeds :obj:`seed`, :obj:`seed + 1`, ..., so that the
+    first is the one of a single prediction and all are the same again next time.
+
+    Args:
+        num_contexts (int): Contexts of a row.
+        *args: Arguments of :func:`~torch_geometric_rfm.train.predict_rows`.
+        **kwargs: Likewise.
+
+    Raises:
+        ValueError: If there is not at least one context.
+
+    Example:
+        >>> from torch_geometric_rfm.nn import RelationalTransformer
+        >>> from torch_geometric_rfm.testing import toy_task_store
+        >>> store, model = toy_task_store(), RelationalTransformer.small()
+        >>> predict_ensemble(3, model, store, 'val', random_labels=0.5).shape
+        (120,)
+    """
+    if num_contexts < 1:
+        raise ValueError(f"'num_contexts' must be positive (got {num_contexts})")
+    seed = kwargs.pop('seed', 0)
+    total = predict_rows(*args, seed=seed, **kwargs)
+    for i in range(1, num_contexts):
+        total = total + predict_rows(*args, seed=seed + i, **kwargs)
+    return total / num_contexts

@@ -1,0 +1,138 @@
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class PretrainConfig:
+    r"""How to pretrain.
+
+    Args:
+        minutes (float, optional): Wall-clock minutes, evaluations included.
+        num_steps (int, optional): Optimizer steps.
+        model (dict): Arguments of :meth:`RelationalTransformer.small` to change.
+        num_cells (list): Sizes of contexts; each batch draws one.
+        batch_size (int): Contexts of a step, over all processes.
+        group_size (int): Contexts of a batch that are of the same task.
+        accumulate (int): Slices in which a batch is computed, to save memory.
+        temperature (float): See :func:`~torch_geometric_rfm.loader.mixture_weights`.
+        weights (dict): Factors of the probabilities of databases.
+        masking (dict): Strategies and weights of
+            :class:`~torch_geometric_rfm.transforms.MaskCells`. The label of the
+            seed is hidden under each of them.
+        mask_rate (tuple): Range of the share of further cells that are hidden.
+        mask_cell_types (list): Types of further cells that are hidden.
+        unlabelled (list): Databases that are trained on without their labels: their
+            own cells are hidden and none of their tasks is used.
+        generated_tasks (int): Tasks that are generated for each database, at most,
+            beside its own.
+        sampling (dict): Arguments of
+            :class:`~torch_geometric_rfm.loader.ContextLoader`.
+        lr, weight_decay, warmup, clip, huber_delta, ema: See
+            :class:`~torch_geometric_rfm.train.TrainConfig`.
+        num_evals (int): Evaluations over the budget, none if 0.
+        max_eval_share (float): With a budget of minutes alone, evaluations are put
+            off while they took more than this share of the time.
+        max_val_rows (int): Val rows of a task that are scored.
+        save_every (int): Steps between checkpoints.
+        save_minutes (float): Minutes after which one is written in any case.
+        max_rollbacks (int): Bad batches that are skipped before it gives up.
+        explosion (float): A loss is bad above this multiple of its running mean.
+        num_workers (int): Processes that sample.
+        precision, accelerator (str): Of Lightning Fabric.
+        compile (bool): Whether to compile the model.
+        seed (int): Determines weights, batches and draws.
+    """
+
+    minutes: float | None = None
+    num_steps: int | None = None
+    model: dict[str, Any] = field(default_factory=dict)
+    num_cells: list[int] = field(default_factory=lambda: [128])
+    batch_size: int = 32
+    group_size: int = 4
+    accumulate: int = 1
+    temperature: float = 2.0
+    weights: dict[str, float] = field(default_factory=dict)
+    masking: dict[str, float] = field(
+        default_factory=lambda: {'target': 0.5, 'uniform': 0.25, 'column': 0.25}
+    )
+    mask_rate: tuple[float, float] = (0.05, 0.25)
+    mask_cell_types: list[str] = field(
+        default_factory=lambda: ['number', 'boolean', 'datetime']
+    )
+    unlabelled: list[str] = field(default_factory=list)
+    generated_tasks: int = 0
+    sampling: dict[str, Any] = field(default_factory=lambda: {'num_neighbors': 8})
+    lr: float = 1.5e-3
+    weight_decay: float = 0.1
+    warmup: float = 0.05
+    clip: float = 1.0
+    huber_delta: float = 0.25
+    ema: float = 0.999
+    num_evals: int = 8
+    max_eval_share: float = 0.1
+    max_val_rows: int = 200
+    save_every: int = 200
+    save_minutes: float = 5.0
+    max_rollbacks: int = 10
+    explosion: float = 10.0
+    num_workers: int = 0
+    precision: str = '32-true'
+    accelerator: str = 'auto'
+    compile: bool = False
+    seed: int = 0
+
+    @classmethod
+    def from_file(cls, path: str | Path, **changes: Any) -> 'PretrainConfig':
+        r"""Reads a JSON object of fields.
+
+        Args:
+            path (str): The file.
+            **changes: Fields that go before those of the file.
+
+        Raises:
+            ValueError: If the file is no JSON object, or names an unknown field.
+        """
+        try:
+            content = json.loads(Path(path).read_text())
+        except ValueError as error:
+            raise ValueError(f"'{path}' is no JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"'{path}' must hold a JSON object of fields")
+        known = [item.name for item in fields(cls)]
+        unknown = sorted(set(content) - set(known))
+        if unknown:
+            raise ValueError(
+                f"'{path}' names unknown fields {unknown} (known are: "
+                f'{", ".join(known)})'
+            )
+        return cls(**content | changes)
+
+    def __post_init__(self) -> None:
+        for name in ('batch_size', 'group_size', 'accumulate', 'save_every'):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"'{name}' must be positive (got {self.__dict__[name]})"
+                )
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"'ema' must lie in [0, 1) (got {self.ema})")
+        if self.explosion <= 1:
+            raise ValueError(f"'explosion' must be above 1 (got {self.explosion})")
+        self.mask_rate = (self.mask_rate[0], self.mask_rate[1])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        r"""The fields that determine the losses of a run."""
+        free = {
+            'num_workers',
+            'accelerator',
+            'accumulate',
+            'compile',
+            'save_every',
+            'save_minutes',
+            'num_evals',
+            'max_eval_share',
+            'max_val_rows',
+        }
+        return {k: v for k, v in vars(self).items() if k not in free}
