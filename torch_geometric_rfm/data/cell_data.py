@@ -164,6 +164,9 @@ def _complete(batches: list[CellData]) -> None:
         'shown_mask': lambda cells: torch.zeros_like(cells.mask),
         'fkey_target_index': lambda cells: cells.fkey_index[:, :0],
         'fkey_target_type': lambda cells: cells.fkey_type[:0],
+        'candidate_embedding': lambda cells: cells.text_embedding[:0],
+        'candidate_column': lambda cells: cells.column[:0],
+        'target_candidate': lambda cells: torch.zeros_like(cells.column),
     }
     for key, make in empty.items():
         lacking = [cells for cells in batches if cells.get(key) is None]

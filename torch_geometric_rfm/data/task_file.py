@@ -18,6 +18,7 @@ FORMAT_VERSION = 1
 _ARRAYS = ('entity', 'time', 'label')
 _PLAIN = ('name', 'entity_table', 'entity_col', 'time_col', 'target_col')
 _KEPT = {*_PLAIN, 'cell_type', 'horizon', 'frame', 'hidden_columns', 'cutoffs'}
+_KEPT |= {'classes', 'other_classes'}
 _DROPPED = {'relbench_task'}
 
 
@@ -63,6 +64,8 @@ def save_tasks(path: str | Path, tasks: list[Task]) -> None:
         settings.append(
             {name: getattr(task, name) for name in _PLAIN}
             | {
+                'classes': task.classes,
+                'other_classes': task.other_classes,
                 'cell_type': task.cell_type.name.lower(),
                 'horizon': task.horizon.value,
                 'hidden_columns': [list(pair) for pair in task.hidden_columns],

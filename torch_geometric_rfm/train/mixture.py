@@ -1,4 +1,3 @@
-import importlib
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from torch_geometric_rfm.data.prepared_database import (
 )
 from torch_geometric_rfm.data.store_arrays import NEVER
 from torch_geometric_rfm.data.text_encoder import TextEncoder, check_identity
+from torch_geometric_rfm.datasets import generate_tasks
 from torch_geometric_rfm.loader.mixture_loader import MixturePart
 from torch_geometric_rfm.train.pretrain_config import PretrainConfig
 from torch_geometric_rfm.transforms import MaskCells
@@ -73,10 +73,9 @@ def open_databases(
 def _generator(max_tasks: int, seed: int) -> tuple[Any, str]:
     if not max_tasks:
         return None, ''
-    datasets = importlib.import_module('torch_geometric_rfm.datasets')
 
     def generate(dataset: Any) -> Sequence[Any]:
-        return datasets.generate_tasks(dataset, seed=seed, max_tasks=max_tasks)
+        return generate_tasks(dataset, seed=seed, max_tasks=max_tasks)
 
     return generate, f'generate_tasks(seed={seed}, max_tasks={max_tasks})'
 
