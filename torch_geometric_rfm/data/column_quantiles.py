@@ -17,8 +17,8 @@ def quantiles_of(values: NDArray[np.float64]) -> NDArray[np.float32]:
     the normal distribution (at :math:`(k + 1/2) / 33`) where there is none.
     """
     if values.size == 0:
-        levels = (torch.arange(NUM_BINS + 1).double() + 0.5) / (NUM_BINS + 1)
-        return torch.special.ndtri(levels).float().numpy()
+        middle = (torch.arange(NUM_BINS + 1).double() + 0.5) / (NUM_BINS + 1)
+        return torch.special.ndtri(middle).float().numpy()
     levels = np.linspace(0.0, 1.0, NUM_BINS + 1)
     return np.quantile(values, levels).astype(np.float32)
 
@@ -70,4 +70,4 @@ def _edges(store: CellStore, column: int) -> NDArray[np.float32]:
         values.size < _MIN_VALUES and last - first > _MAX_VALUES
     ):  # Rare, or mostly after the cutoff.
         values = present_values(store, column, np.arange(last - first))
-    return quantiles_of(values)
+    return quantiles_of(values.astype(np.float64))

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ class LinkTask(Task):
         task: 'BaseTask',
         db: 'Database | None' = None,
         horizon: Any = None,
+        classes: Sequence[Any] | None = None,
     ) -> 'LinkTask':
         r"""Takes over a recommendation task of RelBench, with all splits.
 
@@ -51,10 +52,11 @@ class LinkTask(Task):
                 if not given. (default: :obj:`None`)
             horizon (str or pd.Timedelta, optional): When links become known,
                 counted from their time. (default: :obj:`None`)
+            classes (sequence, optional): Must not be given, as there are none.
 
         Raises:
-            ValueError: If it is no recommendation task, entities or destinations
-                do not exist, or a destination stands twice.
+            ValueError: If classes are given, it is no recommendation task, entities
+                or destinations do not exist, or a destination stands twice.
         """
         from torch_geometric_rfm.data.task import horizon_of
 
@@ -64,6 +66,11 @@ class LinkTask(Task):
             raise ValueError(
                 f"task '{name}' must be of type recommendation (got "
                 f"'{task.task_type.value}')"
+            )
+        if classes is not None:
+            raise ValueError(
+                f"task '{name}' is of type 'recommendation' and has no classes (got "
+                f'{classes})'
             )
         db = db or load_database(task.dataset)
         keys = _keys(db, source.dst_entity_table, name)

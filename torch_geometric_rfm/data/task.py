@@ -94,7 +94,7 @@ class Task:
         if kind == 'recommendation':
             from torch_geometric_rfm.data.link_task import LinkTask
 
-            return LinkTask.from_relbench(task, db, horizon)
+            return LinkTask.from_relbench(task, db, horizon, classes)
         if kind not in _CELL_TYPES:
             raise ValueError(
                 f"task '{name}' is of type '{kind}'; {', '.join(_CELL_TYPES)} can be "

@@ -84,8 +84,8 @@ class TaskStore:
         else:
             train = label[self.split == 'train']
             self.label_mean, self.label_std = mean_and_std(train)
-            value = normalise(label, self.label_mean, self.label_std)
-            value = value.astype(np.float32)
+            normal = normalise(label, self.label_mean, self.label_std)
+            value = normal.astype(np.float32)
             boolean = task.cell_type == CellType.BOOLEAN
             target = label.astype(np.float32) if boolean else value.copy()
         self.target = torch.from_numpy(target)

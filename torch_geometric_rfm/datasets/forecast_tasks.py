@@ -146,8 +146,11 @@ class ForecastTables:
         out = []
         for i in range(len(forecasts)):
             label = np.ma.filled(columns[f'label_{i}'], np.nan)
-            keys = (np.asarray(columns[key]) for key in ('entity', 'time', 'split'))
-            out.append(Labels(*keys, label).take(~np.isnan(label)))
+            entity, time, split = (
+                np.asarray(columns[key]) for key in ('entity', 'time', 'split')
+            )
+            labels = Labels(entity, time, split, label)
+            out.append(labels.take(~np.isnan(label)))
         return out
 
     def _sql(self, forecasts: list[Forecast]) -> str:

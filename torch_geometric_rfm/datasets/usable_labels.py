@@ -30,7 +30,9 @@ class Labels(NamedTuple):
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> 'Labels':
         r"""Some of them."""
-        return Labels(*(array[rows] for array in self))
+        return Labels(
+            self.entity[rows], self.time[rows], self.split[rows], self.label[rows]
+        )
 
     def bounded(self, max_rows: int, rank: NDArray[np.int64]) -> 'Labels':
         r"""Those of the first entities by rank, at most :obj:`max_rows` of each

@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterator
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,14 +12,11 @@ from torch_geometric_rfm.data.pair_history import FIGURES
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.loss import SampledSoftmaxLoss
 from torch_geometric_rfm.nn.models.relational_recommender import RelationalRecommender
-from torch_geometric_rfm.train.checkpoint import clone_state
-from torch_geometric_rfm.train.fit import (
-    FitResult,
-    TrainConfig,
-    _average,
-    parameter_groups,
-)
+from torch_geometric_rfm.train.averaging import average_weights, clone_state
+from torch_geometric_rfm.train.evaluation import draw_rows
+from torch_geometric_rfm.train.fit import FitResult, TrainConfig
 from torch_geometric_rfm.train.link_contexts import LinkContexts, time_batches
+from torch_geometric_rfm.train.optimizer import make_fabric, make_optimizer, set_lr
 from torch_geometric_rfm.train.predict_links import predict_links
 from torch_geometric_rfm.train.report import MetricsLog, training_bar
 from torch_geometric_rfm.train.schedule import Budget, warmup_cosine
@@ -73,39 +70,24 @@ def fit_links(
         ValueError: If an argument is unknown, val has no truth, or the loss is not
             finite.
     """
-    try:
-        from lightning_fabric import Fabric
-    except ImportError as error:
-        raise ImportError(
-            'Lightning Fabric is needed to train: '
-            'pip install "torch-geometric-rfm[train]"'
-        ) from error
     if negatives not in SAMPLING:
         raise ValueError(f'negatives must be one of {SAMPLING} (got {negatives!r})')
     if num_candidates < 2:
         raise ValueError(f'num_candidates must be at least 2 (got {num_candidates})')
     config = config or TrainConfig()
+    fabric = make_fabric(config.accelerator, config.precision)
     torch.manual_seed(config.seed)
     train = LinkContexts(
         store, store.rows_of_split('train'), seed=config.seed, **sampling
     )
-    val_rows = store.rows_of_split('val')
-    if val_rows.size > config.max_val_rows:
-        rng = np.random.default_rng(config.seed)
-        val_rows = np.sort(rng.choice(val_rows, config.max_val_rows, replace=False))
+    val_rows = draw_rows(store, 'val', config.max_val_rows, config.seed)
     val = LinkContexts(
         store, val_rows, config.protocol, history=train.history, **sampling
     )
     train.task.score_rows(val_rows, np.full((len(val_rows), train.task.k), -1))
 
     # Model and optimizer:
-    fabric = Fabric(
-        accelerator=config.accelerator,
-        devices=1,
-        precision=cast(Any, config.precision),
-    )
-    groups = parameter_groups(recommender, config.weight_decay)
-    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95))
+    optimizer = make_optimizer(recommender, config.lr, config.weight_decay)
     network, optimizer = fabric.setup(recommender, optimizer)
     averaged = clone_state(recommender)
     loss_fn = SampledSoftmaxLoss()
@@ -130,8 +112,7 @@ def fit_links(
                 # One step:
                 start = budget.seconds
                 factor = warmup_cosine(budget.progress, config.warmup)
-                for group in optimizer.param_groups:
-                    group['lr'] = config.lr * factor
+                set_lr(optimizer, config.lr * factor)
                 inputs, truth, log_weight = first or next(batches)
                 first = None
                 inputs = [
@@ -155,7 +136,7 @@ def fit_links(
                 optimizer.zero_grad()
                 budget.step += 1
                 decay = min(config.ema, budget.step / (budget.step + 10))
-                _average(averaged, recommender, decay)
+                average_weights(averaged, recommender, decay)
                 contexts += truth.size(0)
                 train_seconds += budget.seconds - start
                 bar.update(budget.progress, losses[-1], best_metrics)

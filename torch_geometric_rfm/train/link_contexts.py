@@ -98,7 +98,8 @@ class LinkContexts:
     def destinations(self, chosen: Rows, until: int, epoch: int = 0) -> CellData:
         r"""Contexts of destinations, as known at a time."""
         rows = chosen + self.first
-        return self._sampler.sample(rows, until, until, rows, epoch)
+        time = np.full(len(rows), until, dtype=np.int64)
+        return self._sampler.sample(rows, time, time, rows, epoch)
 
     def existing(self, until: int) -> NDArray[np.bool_]:
         r"""Whether each destination is there at a time :obj:`[D]`."""

@@ -26,7 +26,9 @@ def draw_schema(
     """
     links = SCHEMA_GRAPHS[graph](num_tables, rng)
     sinks = set(range(num_tables)) - {p for parents in links for p in parents}
-    activity, dated, weight = [], [], []
+    activity: list[bool] = []
+    dated: list[bool] = []
+    weight: list[float] = []
     for table, parents in enumerate(links):
         inner = rng.random() < (0.2 if parents else 0.08)
         follows = any(activity[p] for p in parents)

@@ -35,7 +35,8 @@ class Histories:
         r"""The value of the row before, NaN where there is none."""
         ordered = x[self.order]
         before = np.concatenate([[np.nan], ordered[:-1]])
-        return self._restore(np.where(self._first, np.nan, before))
+        before[self._first] = np.nan
+        return self._restore(before)
 
     def count(self) -> Array:
         r"""The number of rows before."""
