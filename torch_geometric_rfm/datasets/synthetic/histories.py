@@ -40,7 +40,8 @@ class Histories:
 
     def count(self) -> Array:
         r"""The number of rows before."""
-        return self._restore((np.arange(len(self._start)) - self._start) * 1.0)
+        number = np.arange(len(self._start)) - self._start
+        return self._restore(number.astype(np.float64))
 
     def total(self, x: Array) -> Array:
         r"""The sum of the values of the rows before, missing ones left out."""
