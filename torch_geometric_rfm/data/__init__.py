@@ -13,6 +13,7 @@ from torch_geometric_rfm.data.prepared_database import (
     PreparedDatabase,
     prepare_database,
 )
+from torch_geometric_rfm.data.select_cells import select_cells
 from torch_geometric_rfm.data.task import Task
 from torch_geometric_rfm.data.task_file import load_tasks, save_tasks
 from torch_geometric_rfm.data.task_splits import split_by_time
@@ -51,6 +52,7 @@ __all__ = [
     'load_tasks',
     'prepare_database',
     'save_tasks',
+    'select_cells',
     'split_by_time',
     'to_hetero',
 ]

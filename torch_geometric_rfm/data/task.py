@@ -200,6 +200,8 @@ class Task:
                 those of the dataset if not given. (default: :obj:`None`)
             hidden_columns (list): :obj:`(table, column)` pairs that give labels
                 away, and may not be seen. (default: :obj:`()`)
+            classes (sequence, optional): The classes that may be predicted, of a
+                category; those of train rows if not given. (default: :obj:`None`)
 
         Raises:
             ValueError: If there are no rows, an entity and time stands twice, an

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 
 from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.class_labels import encode_classes
 from torch_geometric_rfm.data.database import load_database, load_dataset
 from torch_geometric_rfm.data.task import Task, entity_rows
 from torch_geometric_rfm.data.task_splits import (
@@ -17,7 +18,7 @@ from torch_geometric_rfm.data.task_splits import (
 if TYPE_CHECKING:
     from relbench.base import Database
 
-_SCALARS = (CellType.NUMBER, CellType.BOOLEAN, CellType.DATETIME)
+_KINDS = (CellType.NUMBER, CellType.BOOLEAN, CellType.CATEGORY)
 
 
 def task_from_frame(
@@ -36,6 +37,7 @@ def task_from_frame(
     val_timestamp: Any = None,
     test_timestamp: Any = None,
     hidden_columns: Sequence[tuple[str, str]] = (),
+    classes: Sequence[Any] | None = None,
 ) -> Task:
     r"""A task of a data frame of labels; see
     :meth:`~torch_geometric_rfm.data.Task.from_frame`.
@@ -48,9 +50,9 @@ def task_from_frame(
         raise ValueError(f'{where} have no rows')
     if split_col is None and 'split' in frame and target_col != 'split':
         split_col = 'split'
-    others = [split_col, known_col]
+    taken = [split_col, known_col]
     entity_col, time_col, target_col = _choose_columns(
-        frame, database, entity_table, (entity_col, time_col, target_col), others, where
+        frame, database, entity_table, (entity_col, time_col, target_col), taken, where
     )
     time = _times(frame, time_col, where)
     if frame[entity_col].isna().any():
@@ -77,6 +79,18 @@ def task_from_frame(
         )
     else:
         split = split_by_time(time, window, val, test)
+    names: list[str] = []
+    others: list[str] = []
+    if kind == CellType.CATEGORY:
+        try:
+            label, names, others = encode_classes(label, split == 'train', classes)
+        except ValueError as error:
+            raise ValueError(f"column '{target_col}' of {where}: {error}") from error
+    elif classes is not None:
+        raise ValueError(
+            f'{where} are of type {kind.name.lower()} and have no classes (got '
+            f"{list(classes)}); pass cell_type='category'"
+        )
     columns = {'entity': entity, 'time': time.to_numpy(), 'label': label}
     task = Task(
         name=name,
@@ -89,6 +103,8 @@ def task_from_frame(
         frame=pd.DataFrame(columns).assign(split=split),
         hidden_columns=_hidden(hidden_columns, database, name),
         cutoffs={'train': val, 'val': val, 'test': test},
+        classes=names,
+        other_classes=others,
     )
     task.validate()
     return task
@@ -219,7 +235,12 @@ def _labels(
     if cell_type is None:
         cell_type = _infer(series, what)
     kind = CellType.from_name(cell_type) if isinstance(cell_type, str) else cell_type
-    if kind not in _SCALARS:
+    if kind not in _KINDS:
+        raise ValueError(
+            f'{where} must be of cell_type number, boolean or category (got '
+            f'{kind.name.lower()!r})'
+        )
+    if kind == CellType.CATEGORY:
         label = series.astype(object).where(series.notna(), None)
         return kind, label.to_numpy(dtype=object)
     try:

@@ -37,7 +37,7 @@ from .row_readout import RowReadout
 from .soft_bins import piecewise_linear, soft_bins
 from .top_k import exact_top_k
 from .value_encoding import encode_datetime, encode_number
-from .visible_cells import select_cells, visible_cells
+from .visible_cells import visible_cells
 
 __all__ = [
     'AttentionMask',
@@ -77,7 +77,6 @@ __all__ = [
     'row_embeddings',
     'row_mean',
     'row_parents',
-    'select_cells',
     'soft_bins',
     'to_cell_graph',
     'to_edge_index',

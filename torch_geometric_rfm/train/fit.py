@@ -17,6 +17,7 @@ from torch_geometric_rfm.train.evaluation import draw_rows, main_score, score_ro
 from torch_geometric_rfm.train.optimizer import make_fabric, make_optimizer, set_lr
 from torch_geometric_rfm.train.report import MetricsLog, training_bar
 from torch_geometric_rfm.train.schedule import Budget, warmup_cosine
+from torch_geometric_rfm.transforms import DropCells
 
 
 @dataclass
@@ -44,6 +45,9 @@ class TrainConfig:
         patience (int): Evaluations without a better one before it stops.
         max_val_rows (int): Val rows that are scored, drawn once.
         protocol (str): Protocol of the val scores.
+        drop_rate (float): Of each training context a share of the cells is left out
+            at random, at most this one, see
+            :class:`~torch_geometric_rfm.transforms.DropCells`; 0 for none.
         num_workers (int): Processes that sample.
         precision (str): Precision of Lightning Fabric.
         accelerator (str): Accelerator of Lightning Fabric.
@@ -65,6 +69,7 @@ class TrainConfig:
     patience: int = 8
     max_val_rows: int = 1000
     protocol: str = 'rolling'
+    drop_rate: float = 0.6
     num_workers: int = 0
     precision: str = '32-true'
     accelerator: str = 'auto'
@@ -164,6 +169,9 @@ def fit(
     loss_fn = MaskedCellLoss(config.huber_delta)
 
     # Batches:
+    drop = None
+    if config.drop_rate:
+        drop = DropCells(rate=(0.01, config.drop_rate), seed=config.seed)
     sizes = [len(store.rows_of_split('train')) for store in tasks]
     loaders = [
         ContextLoader(
@@ -173,6 +181,7 @@ def fit(
             shuffle=True,
             seed=config.seed,
             num_workers=config.num_workers,
+            transform=drop,
             **sampling,
         )
         for store, share in zip(

@@ -1,5 +1,6 @@
 r"""Transforms of contexts."""
 
+from .drop_cells import DropCells
 from .mask_cells import MaskCells
 from .masking import (
     ColumnStrategy,
@@ -15,6 +16,7 @@ from .masking import (
 
 __all__ = [
     'ColumnStrategy',
+    'DropCells',
     'ForeignKeyStrategy',
     'HeteroMasking',
     'MaskCells',

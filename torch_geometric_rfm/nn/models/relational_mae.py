@@ -3,11 +3,12 @@ from torch import Tensor
 from torch.nn import Linear, ModuleList, RMSNorm
 
 from torch_geometric_rfm.data.cell_data import CellData
+from torch_geometric_rfm.data.select_cells import select_cells
 from torch_geometric_rfm.nn.attention_masks import attention_masks
 from torch_geometric_rfm.nn.cell_output import CellOutput
 from torch_geometric_rfm.nn.models.relational_transformer import RelationalTransformer
 from torch_geometric_rfm.nn.relational_block import RelationalBlock
-from torch_geometric_rfm.nn.visible_cells import select_cells, visible_cells
+from torch_geometric_rfm.nn.visible_cells import visible_cells
 
 
 class RelationalMAE(torch.nn.Module):
