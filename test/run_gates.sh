@@ -23,7 +23,8 @@ gate 'mypy' "$BIN/mypy"
 gate 'import-linter' "$BIN/lint-imports" --no-logo
 gate 'codespell' "$BIN/codespell"
 gate 'docs' "$BIN/python" -m sphinx -q -W --keep-going -b html docs docs/_build/html
-gate 'pytest (tests and docstrings)' "$BIN/python" -m pytest -q
+# A process a core, and a thread each.
+OMP_NUM_THREADS=1 gate 'pytest (tests and docstrings)' "$BIN/python" -m pytest -q -n auto
 
 if [ ${#failed[@]} -gt 0 ]; then
   printf '\nFailed:'

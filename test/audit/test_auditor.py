@@ -190,6 +190,17 @@ def test_labels_before_their_horizon(toy, protocol):
     assert report.rules[2].example.table == task.name
 
 
+def test_classes_of_labels():
+    db, task = toy_database(), toy_task(kind='multiclass')
+    store = build(db, task)
+    assert audit(db, task, store).broken == []
+    classes = [*task.classes[1:], task.classes[0]]
+    task.classes = classes
+    report = audit(db, task, store)
+    assert report.broken == ['values']
+    assert 'is another string' in str(report.rules[-1].example)
+
+
 @pytest.mark.parametrize('kind', ['binary', 'regression'])
 def test_the_label_of_the_seed(kind):
     db, task = toy_database(), toy_task(kind=kind)

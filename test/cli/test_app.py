@@ -127,13 +127,6 @@ def test_predict_entities(trained, tmp_path):
         ),
         (
             [
-                'finetune', REL_F1, 'driver-circuit-compete', '--from-scratch',
-                '--text-encoder', 'hashing', '--out', 'NEW',
-            ],
-            'recommendation',
-        ),
-        (
-            [
                 'evaluate', REL_F1, 'driver-top3', '--model', 'RUN', '--protocol',
                 'frosty',
             ],

@@ -63,11 +63,6 @@ def test_autocomplete(rel_f1):
     assert figure == 0.0
 
 
-def test_kinds_that_cannot_be_predicted(rel_f1):
-    with pytest.raises(ValueError, match="'driver-circuit-compete' is of type 'recomm"):
-        Task.from_relbench(load_task(REL_F1, 'driver-circuit-compete'), rel_f1)
-
-
 def relbench_like(**changes):
     r"""What of a RelBench task is looked at, for the toy database."""
     frame = pd.DataFrame(

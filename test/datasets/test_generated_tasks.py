@@ -8,7 +8,11 @@ import pytest
 from torch_geometric_rfm.audit import audit_task
 from torch_geometric_rfm.data import CellType, load_database
 from torch_geometric_rfm.datasets import SyntheticRelationalDatabase, generate_tasks
-from torch_geometric_rfm.datasets.autocomplete_tasks import revealing_columns
+from torch_geometric_rfm.datasets.autocomplete_tasks import (
+    autocomplete_columns,
+    autocomplete_labels,
+    revealing_columns,
+)
 from torch_geometric_rfm.datasets.forecast_tasks import (
     ACTIVE_WINDOWS,
     choose_horizons,
@@ -294,22 +298,27 @@ def test_columns_that_give_the_label_away_are_hidden():
 
 def test_rows_of_undated_tables_are_asked_about_at_a_time_of_a_child():
     dataset = SyntheticRelationalDatabase(1, num_tables=5, num_rows=4000)
-    db = dataset.db
-    tasks = [
-        task
-        for task in autocompletes(dataset.tasks(max_tasks=24))
-        if db.table_dict[task.entity_table].time_col is None
+    db, tables = dataset.db, read_task_tables(dataset.db)
+    undated = [
+        (name, column)
+        for name, column in autocomplete_columns(tables)
+        if db.table_dict[name].time_col is None
     ]
-    assert tasks
-    for task in tasks[:3]:
+    assert undated
+    for name, column in undated[:3]:
+        val, test = (int(t.timestamp()) for t in (dataset.val_timestamp, dataset.test_timestamp))
+        rng = np.random.default_rng(0)
+        labels = autocomplete_labels(tables, name, column, val, test, 10_000, rng)
+        assert len(labels.entity) > 20
         times = {}
-        for name, table in db.table_dict.items():
+        for child, table in db.table_dict.items():
             for fkey, parent in table.fkey_col_to_pkey_table.items():
-                if parent == task.entity_table and table.time_col is not None:
-                    for row, time in zip(rows_of(db, name, fkey), times_of(db, name)):
-                        times.setdefault(row, set()).add(time.floor('s'))
-        for entity, time in zip(task.frame['entity'], task.frame['time']):
+                if parent == name and table.time_col is not None:
+                    for row, time in zip(rows_of(db, child, fkey), times_of(db, child)):
+                        times.setdefault(row, set()).add(int(time.timestamp()))
+        for entity, time, split in zip(labels.entity, labels.time, labels.split):
             assert time in times[entity]
+            assert split == int(time > val) + int(time > test)
 
 
 def test_what_is_not_usable_is_dropped_with_the_reason():

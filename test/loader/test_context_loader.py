@@ -32,6 +32,7 @@ def resolved(cells):
     strings = cells.text_embedding[cells.text_index]
     out['text_index'] = strings * is_string.unsqueeze(1)
     out['column'] = cells.column_embedding[cells.column]
+    out['column_quantiles'] = cells.column_quantiles[cells.column]
     out['fkey_type'] = cells.fkey_embedding[cells.fkey_type]
     return out
 

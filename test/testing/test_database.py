@@ -41,7 +41,7 @@ def test_toy_task(kind):
 
 
 def test_unknown_kind():
-    with pytest.raises(ValueError, match=r"'binary' or 'regression' \(got 'ranking'\)"):
+    with pytest.raises(ValueError, match=r"'regression', 'multiclass' \(got 'ranking'\)"):
         toy_task(kind='ranking')
 
 

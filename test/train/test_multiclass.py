@@ -107,7 +107,7 @@ def test_the_value_of_the_parent_is_learned():
     sampling = {'num_cells': 8, 'own_labels': 0.0}
     model = tiny_model(64, num_layers=2, ff_channels=64)
     config = TrainConfig(
-        minutes=None, num_steps=150, batch_size=64, lr=5e-3, num_evals=2
+        minutes=None, num_steps=150, batch_size=64, lr=5e-3, num_evals=2, drop_rate=0
     )
     fit(model, [answer.store], config, show_progress=False, **sampling)
     score, best = answer.scores(predict_rows(model, answer.store, 'test', **sampling))

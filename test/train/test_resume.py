@@ -209,7 +209,7 @@ def test_two_processes_equal_one(config, saved, tmp_path):
         text=True,
         timeout=300,
     )
-    assert out.returncode == 0, out.stderr[-2000:]
+    assert out.returncode == 0, out.stderr
     one_state, two = state_of(tmp_path / 'one'), state_of(tmp_path / 'two')
     assert two['losses'] == pytest.approx(one.losses, rel=1e-5)
     for name, value in one_state['averaged'].items():

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from torch_geometric_rfm.audit.context_tables import ContextTables
 from torch_geometric_rfm.audit.raw_tables import RawTables
@@ -75,7 +76,13 @@ class CellJudge:
                 self._judge_column(tab, col, kind, table, column)
 
     def _judge_label(self, tab: int, col: int, kind: int, column: str) -> None:
-        if column == self.task.target_col:
+        if column == self.task.target_col and kind >= CellType.CATEGORY:
+            self._insert(tab, col, kind, 'labels', text='x.class', question=True)
+            if self.encoder is not None:
+                query = 'SELECT class FROM labels ORDER BY row'
+                classes = self.connection.execute(query).fetchnumpy()['class']
+                self._compare_texts(self.encoder, col, np.asarray(classes))
+        elif column == self.task.target_col:
             scales = label_scales(self.connection)
             flags: dict[str, Any] = {'clip': True, 'question': True}
             self._insert(tab, col, kind, 'labels', 'x.label', scales, **flags)
@@ -107,7 +114,8 @@ class CellJudge:
             name = self.raw.column(table, column)
             self._insert(tab, col, kind, source, text=f'x.{name}', **flags)
             if self.encoder is not None and kind != CellType.EMBEDDING:
-                self._compare_texts(self.encoder, col, table, column)
+                values = self.raw.tables[table].df[column].to_numpy()
+                self._compare_texts(self.encoder, col, values)
 
     def _insert_dates(
         self, tab: int, col: int, kind: int, source: str, raw: str, **flags: Any
@@ -154,7 +162,7 @@ class CellJudge:
         )
 
     def _compare_texts(
-        self, encoder: 'TextEncoder', col: int, table: str, column: str
+        self, encoder: 'TextEncoder', col: int, values: NDArray[Any]
     ) -> None:
         found = self.connection.execute(
             f'SELECT cell, text, idx FROM judged_cells WHERE col = {col} AND present '
@@ -163,9 +171,8 @@ class CellJudge:
         cell, text, index = (np.asarray(found[key]) for key in ('cell', 'text', 'idx'))
         if cell.size == 0:
             return
-        values = self.raw.tables[table].df[column].iloc[index].tolist()
         place: dict[str, int] = {}
-        inverse = [place.setdefault(str(value), len(place)) for value in values]
+        inverse = [place.setdefault(str(value), len(place)) for value in values[index]]
         expected = encoder.encode(list(place))[torch.tensor(inverse)]
         given = torch.from_numpy(self.contexts.embeddings[text].copy())
         wrong = torch.full((cell.size,), True)

@@ -18,8 +18,8 @@ class RawTask:
     A RelBench task is asked itself; of a
     :class:`~torch_geometric_rfm.data.Task` without one, its data frame is the
     source. The table :obj:`labels` of a connection then has :obj:`row`,
-    :obj:`entity` (row of the entity), :obj:`time`, :obj:`label` and
-    :obj:`split`.
+    :obj:`entity` (row of the entity), :obj:`time`, :obj:`label`, its :obj:`class`
+    as a string, and :obj:`split`.
 
     Args:
         task (Task or relbench.base.BaseTask): The task.
@@ -39,6 +39,11 @@ class RawTask:
         source = given.relbench_task if is_own else given
         self.source, self.task = source, given
         self.name = getattr(given, 'name', None) or type(given).__name__
+        if not hasattr(given, 'entity_table'):
+            raise ValueError(
+                f"the audit checks tasks of one label an entity (got '{self.name}', a "
+                'recommendation task)'
+            )
         self.entity_table: str = given.entity_table
         self.entity_col: str = given.entity_col
         self.time_col: str = given.time_col
@@ -63,7 +68,11 @@ class RawTask:
     def frame(self) -> pd.DataFrame:
         r"""Columns :obj:`key`, :obj:`time`, :obj:`label` and :obj:`split`."""
         if self.source is None:
-            return self.task.frame.rename(columns={'entity': 'key'})
+            frame = self.task.frame.rename(columns={'entity': 'key'})
+            names = [*self.task.classes, *self.task.other_classes]
+            if names:
+                frame['label'] = frame['label'].map(dict(enumerate(names)))
+            return frame
         frames = []
         for split in SPLITS:
             frame = self.source.get_table(split, mask_input_cols=False).df
@@ -91,7 +100,8 @@ class RawTask:
             f"""
             CREATE OR REPLACE TEMP TABLE labels AS
             SELECT x.row AS row, y.row AS entity, date_seconds(x.c1) AS time,
-                   finite(TRY_CAST(x.c2 AS DOUBLE)) AS label, x.c3 AS split
+                   finite(TRY_CAST(x.c2 AS DOUBLE)) AS label,
+                   CAST(x.c2 AS VARCHAR) AS class, x.c3 AS split
             FROM loaded x LEFT JOIN {entities} y ON {match}
             """
         )

@@ -14,8 +14,9 @@ _MAX_VALUES, _MIN_VALUES = 8192, 1024
 
 def quantiles_of(values: NDArray[np.float64]) -> NDArray[np.float32]:
     r"""The edges :obj:`[33]` of 32 bins of equal shares of some values, those of
-    the normal distribution (at :math:`(k + 1/2) / 33`) where there is none.
+    the normal distribution (at :math:`(k + 1/2) / 33`) where none is finite.
     """
+    values = values[np.isfinite(values)]
     if values.size == 0:
         middle = (torch.arange(NUM_BINS + 1).double() + 0.5) / (NUM_BINS + 1)
         return torch.special.ndtri(middle).float().numpy()
@@ -54,7 +55,7 @@ def column_quantiles(store: CellStore | TaskStore) -> Tensor:
     label = np.zeros(0)
     if store.arrays.label_type == KIND_NUMBER:
         label = store.arrays.value[store.split == 'train'].astype(np.float64)
-    added = [quantiles_of(label[~np.isnan(label)]), quantiles_of(np.zeros(0))]
+    added = [quantiles_of(label), quantiles_of(np.zeros(0))]
     return torch.cat([database.column_quantiles, torch.from_numpy(np.array(added))])
 
 

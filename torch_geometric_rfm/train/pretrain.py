@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.text_encoder import (
     TextEncoder,
     check_identity,
@@ -174,9 +175,9 @@ def pretrain(
     model = _model(config, encoder, init)
     optimizer: Any = make_optimizer(model, config.lr, config.weight_decay)
     compiled = torch.compile(model, dynamic=True) if config.compile else model
-    network, optimizer = fabric.setup(compiled, optimizer)
-    averaged = clone_state(model)
     loss_fn = MaskedCellLoss(config.huber_delta, reduction='context')
+    network, optimizer = fabric.setup(_Objective(compiled, loss_fn), optimizer)
+    averaged = clone_state(model)
 
     # Where the run stands:
     run = _Run(folder, model, optimizer, averaged, config, loader)
@@ -236,7 +237,7 @@ def pretrain(
                 cells = cells.to(fabric.device)
                 is_last = i == config.accumulate - 1
                 with fabric.no_backward_sync(network, enabled=not is_last):
-                    loss = loss_fn(network(cells, all_heads=True), cells)
+                    loss = network(cells)
                     counted = cells.num_contexts - loss_fn.last_skipped
                     # The sum over contexts, to be divided by all that counted:
                     fabric.backward(loss * counted)
@@ -285,11 +286,12 @@ def pretrain(
                 if fabric.global_rank == 0:
                     current = clone_state(model)
                     model.load_state_dict(averaged)
-                    run.metrics = {
-                        prefix + name: figures
-                        for prefix, watch in watches.items()
-                        for name, figures in watch(network, loss_fn).items()
-                    }
+                    with fabric.autocast():
+                        run.metrics = {
+                            prefix + name: figures
+                            for prefix, watch in watches.items()
+                            for name, figures in watch(compiled, loss_fn).items()
+                        }
                     model.load_state_dict(current)
                     log.add(budget, run.new_losses(), run.metrics, lr)
                 fabric.barrier()
@@ -313,6 +315,17 @@ def pretrain(
         interrupted=interrupted,
         history=log.rows,
     )
+
+
+class _Objective(torch.nn.Module):
+    # Model and loss in one: heads that a batch has no cells for are not reached from
+    # what it returns, so that no process waits for their gradients.
+    def __init__(self, model: torch.nn.Module, loss_fn: MaskedCellLoss) -> None:
+        super().__init__()
+        self.model, self.loss_fn = model, loss_fn
+
+    def forward(self, cells: CellData) -> torch.Tensor:
+        return self.loss_fn(self.model(cells, all_heads=True), cells)
 
 
 def _model(
