@@ -2,6 +2,8 @@ r"""Whether one model is better than another: a paired bootstrap over test rows.
 
 import numpy as np
 
+from benchmark.relbench.links import average_precision
+
 NUM_RESAMPLES = 2000
 
 
@@ -49,6 +51,9 @@ def resampled(
     """
     if kind == 'regression':
         values = [-resampled_mae(label, one, weights) for one in predictions]
+    elif kind == 'recommendation':
+        each = [average_precision(label, one) for one in predictions]
+        values = [weights @ one / weights.sum(axis=1) for one in each]
     elif kind == 'multiclass_classification':
         right = [one.argmax(axis=1) == label for one in predictions]
         values = [weights @ one / weights.sum(axis=1) for one in right]

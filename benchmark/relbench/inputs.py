@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmark.relbench.links import truths_of
 from torch_geometric_rfm.data import (
     CellStore,
     CellType,
+    LinkTask,
     Task,
     TaskStore,
     load_database,
@@ -77,6 +79,8 @@ class Inputs:
     @property
     def kind(self) -> str:
         r"""The type of the task."""
+        if isinstance(self.task, LinkTask):
+            return 'recommendation'
         return KINDS[self.task.cell_type]
 
     @property
@@ -93,6 +97,14 @@ class Inputs:
     def labels(self) -> np.ndarray:
         r"""The labels of all rows of the task table, NaN where unknown."""
         return self.task.frame['label'].to_numpy(dtype=np.float64)
+
+    def truth(self, split: str) -> np.ndarray:
+        r"""What predictions of a split are scored by: its labels, or of a
+        recommendation which destinations are right.
+        """
+        if isinstance(self.task, LinkTask):
+            return truths_of(self.task, split)
+        return self.task.labels_of_split(split)
 
     @property
     def times(self) -> np.ndarray:

@@ -139,6 +139,10 @@ def _labels_without_future(
     else:
         label[hidden] = rng.permutation(label[hidden]) * 3 + 7
     frame['label'] = label
+    if 'destinations' in frame:
+        none = np.zeros(0, dtype=np.int64)
+        lists = frame['destinations'].tolist()
+        frame['destinations'] = [none if h else d for d, h in zip(lists, hidden)]
     if way == 'removed':
         kept = known | own
         return frame[kept].reset_index(drop=True), np.flatnonzero(own[kept])

@@ -5,9 +5,12 @@ import torch
 from sklearn import metrics as sk
 from torchmetrics.functional.classification import binary_calibration_error
 
+from benchmark.relbench.links import score_links
+
 MAIN = {
     'binary_classification': 'roc_auc',
     'multiclass_classification': 'accuracy',
+    'recommendation': 'map',
     'regression': 'nmae',
 }
 r"""The metric that tables and choices go by; RelBench's."""
@@ -25,25 +28,31 @@ def score(
 
     Args:
         kind: The type of the task.
-        label: :obj:`[n]` labels, numbers of classes if there are several.
+        label: :obj:`[n]` labels, numbers of classes if there are several; of a
+            recommendation :obj:`[n, destinations]` which are right.
         prediction: :obj:`[n]` probabilities of true, or numbers; of several classes
-            :obj:`[n, classes]` probabilities. Labels of no column count as wrong.
+            :obj:`[n, classes]` probabilities. Labels of no column count as wrong. Of
+            a recommendation :obj:`[n, k]` rows of destinations, best first.
         train_std: Standard deviation of the train labels, which NMAE divides by.
 
     Raises:
         ValueError: If predictions are missing, infinite, or no probabilities.
     """
     is_multiclass = kind == 'multiclass_classification'
-    if label.shape != prediction.shape[: 1 if is_multiclass else None]:
+    dims = {'multiclass_classification': (1, 2), 'recommendation': (2, 2)}
+    fit = (label.ndim, prediction.ndim) == dims.get(kind, (1, 1))
+    if not fit or len(label) != len(prediction):
         raise ValueError(
-            f'there must be a prediction a label (got {prediction.size} predictions '
-            f'for {label.size} labels)'
+            f'there must be a prediction a label (got shapes {prediction.shape} for '
+            f'{label.shape})'
         )
     if not np.isfinite(prediction).all():
         raise ValueError(
             f'predictions must be finite (got {prediction[~np.isfinite(prediction)][0]}'
             f' among {prediction.size}); look at what the model was fed'
         )
+    if kind == 'recommendation':
+        return score_links(label, prediction)
     if kind == 'regression':
         mae = float(sk.mean_absolute_error(label, prediction))
         return {

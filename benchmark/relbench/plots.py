@@ -22,8 +22,8 @@ def draw_plots(lines: Lines, folder: Path, out: Path) -> list[Path]:
     paths = []
     for (database, task, protocol), group in sorted(groups.items()):
         figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5))
-        is_regression = group[0]['kind'] == 'regression'
-        (_draw_residuals if is_regression else _draw_reliability)(left, group, folder)
+        draw = {'regression': _draw_residuals, 'recommendation': _draw_hits}
+        draw.get(group[0]['kind'], _draw_reliability)(left, group, folder)
         _draw_seconds(right, group)
         figure.suptitle(f'{database}: {task}, test, {protocol} protocol')
         figure.tight_layout()
@@ -66,6 +66,16 @@ def _draw_residuals(axes: Any, lines: Lines, folder: Path) -> None:
     axes.boxplot(residuals, orientation='horizontal', showfliers=False)
     axes.set_yticks(range(1, len(found) + 1), list(found), fontsize=7)
     axes.set_xlabel('prediction - label')
+
+
+def _draw_hits(axes: Any, lines: Lines, folder: Path) -> None:
+    for model, (truth, prediction) in _first_seeds(lines, folder).items():
+        chosen = prediction.astype(int)
+        hit = np.take_along_axis(truth > 0, np.maximum(chosen, 0), axis=1)
+        share = (hit & (chosen >= 0)).mean(axis=0)
+        axes.plot(np.arange(1, len(share) + 1), share, marker='.', label=model)
+    axes.set(xlabel='rank', ylabel='share of hits at this rank')
+    axes.legend(fontsize=7)
 
 
 def _draw_seconds(axes: Any, lines: Lines) -> None:

@@ -32,7 +32,7 @@ TYPES = {
     'rows': dict,
     'predictions': str,
 }
-BOUNDED = ('roc_auc', 'average_precision', 'accuracy', 'macro_f1', 'ece')
+BOUNDED = ('roc_auc', 'average_precision', 'accuracy', 'macro_f1', 'ece', 'map')
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -37,6 +37,7 @@ from benchmark.relbench.metrics import score
 from benchmark.relbench.models import MODELS, make_model
 from benchmark.relbench.results import append_lines, read_lines, save_predictions
 
+KEPT = {'multiclass_classification': np.float16, 'recommendation': np.int32}
 RESULTS = Path(__file__).parent / 'results' / 'lines.jsonl'
 
 
@@ -48,8 +49,8 @@ def run(inputs: Inputs, name: str, seed: int, minutes: float, results: Path) -> 
     start = time.perf_counter()
     model.fit(inputs, seed, minutes)
     fit_seconds = model.fit_seconds or time.perf_counter() - start
-    labels = {split: inputs.task.labels_of_split(split) for split in SCORED}
-    kept = np.float32 if inputs.num_classes == 1 else np.float16
+    labels = {split: inputs.truth(split) for split in SCORED}
+    kept = KEPT.get(inputs.kind, np.float32)
     arrays = {f'{split}_label': label for split, label in labels.items()}
     lines = []
     path = f'predictions/{inputs.database}/{inputs.task.name}/{name}-{seed}.npz'

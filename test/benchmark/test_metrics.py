@@ -43,7 +43,7 @@ def test_predictions_that_are_none():
         score('regression', label, np.array([np.nan, 1.0]), 1.0)
     with pytest.raises(ValueError, match='probabilities'):
         score('binary_classification', label, np.array([0.5, 1.5]), 1.0)
-    with pytest.raises(ValueError, match=r'got 1 predictions for 2 labels'):
+    with pytest.raises(ValueError, match=r'got shapes \(1,\) for \(2,\)'):
         score('regression', label, np.zeros(1), 1.0)
 
 

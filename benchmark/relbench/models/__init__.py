@@ -14,6 +14,7 @@ from benchmark.relbench.models.lightgbm_tables import (
     LightGBMEntity,
     LightGBMRelational,
 )
+from benchmark.relbench.models.link_counts import LinkCounts
 from benchmark.relbench.models.rdl_gnn import RDLGNN, AttentionRDLGNN
 from benchmark.relbench.models.relational_transformer import (
     JointRelationalTransformer,
@@ -33,6 +34,10 @@ MODELS: dict[str, Callable[[], Model]] = {
     'entity-median-known': lambda: EntityLabels('median', 'known'),
     'last-3-train': lambda: EntityLabels('last-3', 'train'),
     'last-3-known': lambda: EntityLabels('last-3', 'known'),
+    'popularity': lambda: LinkCounts('popularity'),
+    'recent-popularity': lambda: LinkCounts('recent_popularity'),
+    'past-links': lambda: LinkCounts('past_links'),
+    'recent-links': lambda: LinkCounts('recent_links'),
     'lightgbm-entity': LightGBMEntity,
     'lightgbm-relational': LightGBMRelational,
     'rdl-gnn': RDLGNN,

@@ -20,6 +20,8 @@ sampler, and of :class:`~torch_geometric_rfm.train.TrainConfig`."""
 class RelationalTransformerModel(Model):
     r"""The small Relational Transformer from scratch, on the one task."""
 
+    kinds = (*Model.kinds, 'multiclass_classification', 'recommendation')
+
     def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
         self._train(inputs, [inputs.store], seed, minutes)
 
@@ -56,6 +58,8 @@ class JointRelationalTransformer(RelationalTransformerModel):
     models, it is kept there, by database, seed, minutes, settings and version. Val
     rows of all tasks together decide which weights are kept.
     """
+
+    kinds = (*Model.kinds, 'multiclass_classification')
 
     def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
         folder = self._folder(inputs, seed, minutes)
