@@ -109,9 +109,7 @@ def test_what_does_not_exist_or_fit_is_said_before_training(tmp_path):
         sweep(out, model=['rt'])
     with pytest.raises(SystemExit, match="'global-majority' cannot do task"):
         sweep(out, model=['global-mean', 'global-majority'])
-    with pytest.raises(
-        SystemExit, match="of type 'recommendation'.*models that can: popularity"
-    ):
+    with pytest.raises(SystemExit, match="of type 'recommendation'.*can: popularity"):
         sweep(out, model=['lightgbm-entity'], task='driver-circuit-compete')
     with pytest.raises(SystemExit, match='must be positive'):
         sweep(out, '--minutes', '0')

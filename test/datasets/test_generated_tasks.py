@@ -306,9 +306,8 @@ def test_rows_of_undated_tables_are_asked_about_at_a_time_of_a_child():
     ]
     assert undated
     for name, column in undated[:3]:
-        val, test = (
-            int(t.timestamp()) for t in (dataset.val_timestamp, dataset.test_timestamp)
-        )
+        val = int(dataset.val_timestamp.timestamp())
+        test = int(dataset.test_timestamp.timestamp())
         rng = np.random.default_rng(0)
         labels = autocomplete_labels(tables, name, column, val, test, 10_000, rng)
         assert len(labels.entity) > 20

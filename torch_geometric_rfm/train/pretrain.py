@@ -174,7 +174,7 @@ def pretrain(
     # Model and optimizer:
     model = _model(config, encoder, init)
     optimizer: Any = make_optimizer(model, config.lr, config.weight_decay)
-    compiled = torch.compile(model, dynamic=True) if config.compile else model
+    compiled: Any = torch.compile(model, dynamic=True) if config.compile else model
     loss_fn = MaskedCellLoss(config.huber_delta, reduction='context')
     network, optimizer = fabric.setup(_Objective(compiled, loss_fn), optimizer)
     averaged = clone_state(model)
