@@ -110,6 +110,27 @@ def test_predict_entities(trained, tmp_path):
     assert set(frame['date']) == {'2009-06-01'}
 
 
+def test_recommendations(tmp_path):
+    folder, task = tmp_path / 'run', 'driver-circuit-compete'
+    run(
+        'finetune', REL_F1, task, '--from-scratch', '--out', folder, '--minutes', 0.02,
+        '--text-encoder', 'hashing', '--num-cells', 24, '--json', tmp_path / 'f.json',
+    )  # fmt: skip
+    figures = json.loads((tmp_path / 'f.json').read_text())
+    assert 0 < figures['metrics']['map'] < 1
+    assert figures['baselines']['recent_popularity']['map'] > 0.8
+    pd.DataFrame({'circuitId': [3, 5, 8, 13]}).to_csv(tmp_path / 'where.csv')
+    arguments = ['predict', REL_F1, task, '--model', folder, '--split', 'test', '--k']
+    among = ['--candidates', tmp_path / 'where.csv', '--out', tmp_path / 'out.csv']
+    run(*arguments, 2, *among)
+    frame = pd.read_csv(tmp_path / 'out.csv')
+    assert (frame.groupby(['driverId', 'date']).size() == 2).all()
+    assert set(frame['circuitId']) <= {3, 5, 8, 13}
+    assert 'must lie in [1, 4]' in run(*arguments, 5, *among, code=2)
+    arguments[2] = 'driver-top3'
+    assert 'for recommendation tasks' in run(*arguments, 2, *among, code=2)
+
+
 @pytest.mark.parametrize(
     ('args', 'words'),
     [

@@ -252,6 +252,13 @@ def predict(
         float | None,
         typer.Option(help='also the ends of intervals that hold this share, as 0.9'),
     ] = None,
+    k: Annotated[
+        int | None, typer.Option(help='how many rows a recommendation task recommends')
+    ] = None,
+    candidates: Annotated[
+        Path | None,
+        typer.Option(help='file with the primary keys that may be recommended'),
+    ] = None,
     calibrate: Annotated[
         bool, typer.Option('--calibrate', help='fit a temperature on val first')
     ] = False,
@@ -278,6 +285,9 @@ def predict(
         keys = None
         if entities is not None:
             keys = _read_keys(entities, store.task.entity_col)
+        among = None
+        if candidates is not None:
+            among = _read_keys(candidates, _destination_col(store.task))
         if calibrate:
             bar = _bar('calibrating')
             temperature = predictor.calibrate_rows(store, 'val', protocol, bar)
@@ -291,6 +301,8 @@ def predict(
             time,
             progress=_bar('predicting'),
             interval=interval,
+            k=k,
+            candidates=among,
         )
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == '.csv':
@@ -299,6 +311,16 @@ def predict(
             frame.to_parquet(out, index=False)
         console.print(frame.head(5).to_string(index=False))
         console.print(f'{len(frame):,} predictions are in {out}')
+
+
+def _destination_col(task: Any) -> str:
+    column = getattr(task, 'destination_col', None)
+    if column is None:
+        raise ValueError(
+            f"--candidates is for recommendation tasks (got '{task.name}', which is "
+            'none)'
+        )
+    return str(column)
 
 
 def _read_keys(path: Path, entity_col: str) -> pd.Series:
