@@ -6,11 +6,14 @@ import torch
 
 from torch_geometric_rfm.data.cell_data import concatenate
 from torch_geometric_rfm.loader import ContextLoader
+from torch_geometric_rfm.loss import MaskedCellLoss
 from torch_geometric_rfm.nn import RelationalTransformer
-from torch_geometric_rfm.testing import toy_task, toy_task_store
+from torch_geometric_rfm.testing import random_cells, toy_task, toy_task_store
 from torch_geometric_rfm.train import TrainConfig, fit, predict_rows
 from torch_geometric_rfm.train.fit import joint_batches, shares
+from torch_geometric_rfm.train.objective import LabelAndCellLoss
 from torch_geometric_rfm.train.optimizer import parameter_groups
+from torch_geometric_rfm.transforms import MaskCells
 
 SAMPLING = {'num_cells': 32, 'num_neighbors': 4}
 
@@ -38,7 +41,7 @@ def test_fit_learns_from_earlier_labels_and_logs(tmp_path):
     result = fit(
         tiny_model(),
         [persistent_store()],
-        steps(60, num_evals=3, patience=9, lr=1e-2),
+        steps(60, num_evals=3, patience=9, lr=1e-2, mask_weight=0),
         tmp_path,
         show_progress=False,
         num_cells=16,
@@ -154,3 +157,33 @@ def test_predict_rows_depends_on_rows_alone():
     assert together.shape == rows.shape
     assert np.allclose(together[:5], alone, atol=1e-5)
     assert together.std() > 0
+
+
+def test_other_cells_count_by_their_weight():
+    cells = MaskCells('uniform', 0.4)(random_cells(num_contexts=3, num_cells=50))
+    output = torch.randn(cells.num_nodes, generator=torch.Generator().manual_seed(0))
+    first = torch.tensor([0, 50, 100])
+    target = cells.target.clone()
+    losses = {}
+    for weight in (0.0, 0.7):
+        label, other = MaskedCellLoss(0.5), MaskedCellLoss(0.5, reduction='context')
+        losses[weight] = LabelAndCellLoss(label, other, weight)(output, cells)
+        assert torch.equal(cells.target.nan_to_num(9), target.nan_to_num(9))
+    # The means over labels, and over the other cells of each context, by hand.
+    own = cells.clone()
+    own.target = torch.full_like(target, float('nan'))
+    own.target[first] = target[first]
+    others = cells.clone()
+    others.target = target.clone()
+    others.target[first] = float('nan')
+    labels = MaskedCellLoss(0.5)(output, own)
+    means = []
+    for i in range(3):
+        one = others.clone()
+        one.target = others.target.where(others.batch == i, float('nan'))
+        means.append(MaskedCellLoss(0.5)(output, one))
+    assert losses[0.0] == pytest.approx(float(labels))
+    expected = labels + 0.7 * sum(means) / 3
+    assert losses[0.7] == pytest.approx(float(expected), rel=1e-5)
+    with pytest.raises(ValueError, match=r"'weight' must be at least 0 \(got -1\)"):
+        LabelAndCellLoss(label, other, -1)

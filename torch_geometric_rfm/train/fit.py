@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch_geometric.transforms import Compose
 
 from torch_geometric_rfm.data.cell_data import CellData, concatenate
 from torch_geometric_rfm.data.task_store import TaskStore
@@ -14,10 +15,11 @@ from torch_geometric_rfm.loss import MaskedCellLoss
 from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.train.averaging import average_weights, clone_state
 from torch_geometric_rfm.train.evaluation import draw_rows, main_score, score_rows
+from torch_geometric_rfm.train.objective import LabelAndCellLoss
 from torch_geometric_rfm.train.optimizer import make_fabric, make_optimizer, set_lr
 from torch_geometric_rfm.train.report import MetricsLog, training_bar
 from torch_geometric_rfm.train.schedule import Budget, warmup_cosine
-from torch_geometric_rfm.transforms import DropCells
+from torch_geometric_rfm.transforms import DropCells, MaskCells
 
 
 @dataclass
@@ -45,6 +47,10 @@ class TrainConfig:
         patience (int): Evaluations without a better one before it stops.
         max_val_rows (int): Val rows that are scored, drawn once.
         protocol (str): Protocol of the val scores.
+        mask_weight (float): Further cells of training contexts are hidden, see
+            :class:`~torch_geometric_rfm.transforms.MaskCells`, and predicted; their
+            loss counts by this factor beside that of the labels. With 0 none are.
+        mask_rate (tuple): Range of the share of further cells that are hidden.
         drop_rate (float): Of each training context a share of the cells is left out
             at random, at most this one, see
             :class:`~torch_geometric_rfm.transforms.DropCells`; 0 for none.
@@ -62,14 +68,16 @@ class TrainConfig:
     weight_decay: float = 0.1
     warmup: float = 0.05
     clip: float = 1.0
-    huber_delta: float = 0.25
+    huber_delta: float = 0.1
     ema: float = 0.99
     num_evals: int = 12
     max_eval_share: float = 0.15
     patience: int = 8
     max_val_rows: int = 1000
     protocol: str = 'rolling'
-    drop_rate: float = 0.6
+    mask_weight: float = 0.0
+    mask_rate: tuple[float, float] = (0.15, 0.3)
+    drop_rate: float = 0.0
     num_workers: int = 0
     precision: str = '32-true'
     accelerator: str = 'auto'
@@ -166,12 +174,16 @@ def fit(
     optimizer = make_optimizer(model, config.lr, config.weight_decay)
     network, optimizer = fabric.setup(model, optimizer)
     averaged = clone_state(model)
-    loss_fn = MaskedCellLoss(config.huber_delta)
+    label_loss = MaskedCellLoss(config.huber_delta)
+    cell_loss = MaskedCellLoss(config.huber_delta, reduction='context')
+    loss_fn = LabelAndCellLoss(label_loss, cell_loss, config.mask_weight)
 
     # Batches:
-    drop = None
+    transforms: list[Any] = []
     if config.drop_rate:
-        drop = DropCells(rate=(0.01, config.drop_rate), seed=config.seed)
+        transforms.append(DropCells(rate=(0.01, config.drop_rate), seed=config.seed))
+    if config.mask_weight:
+        transforms.append(MaskCells('uniform', config.mask_rate, config.seed))
     sizes = [len(store.rows_of_split('train')) for store in tasks]
     loaders = [
         ContextLoader(
@@ -181,7 +193,7 @@ def fit(
             shuffle=True,
             seed=config.seed,
             num_workers=config.num_workers,
-            transform=drop,
+            transform=Compose(transforms) if transforms else None,
             **sampling,
         )
         for store, share in zip(
@@ -209,7 +221,7 @@ def fit(
                 cells = next(batches).to(fabric.device)
                 loss = loss_fn(network(cells, all_heads=True), cells)
                 losses.append(loss.item())
-                log.count(loss_fn)
+                log.count(label_loss)
                 if not np.isfinite(losses[-1]):
                     raise ValueError(
                         f'the loss is not finite (got {losses[-1]} in step '
