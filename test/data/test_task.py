@@ -116,8 +116,8 @@ def test_horizon():
     [
         ({'entity_table': 'people'}, "about table 'people', which the database lacks"),
         (
-            {'task_type': SimpleNamespace(value='multilabel_classification')},
-            "is of type 'multilabel_classification'; binary",
+            {'task_type': SimpleNamespace(value='ranking')},
+            "is of type 'ranking'; binary",
         ),
     ],
 )

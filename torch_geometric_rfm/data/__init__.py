@@ -8,6 +8,7 @@ from torch_geometric_rfm.data.column_quantiles import column_quantiles
 from torch_geometric_rfm.data.column_sample import ColumnSample
 from torch_geometric_rfm.data.database import load_database, load_dataset, load_task
 from torch_geometric_rfm.data.link_task import LinkTask
+from torch_geometric_rfm.data.multilabel import multilabel_tasks
 from torch_geometric_rfm.data.pair_history import PairHistory
 from torch_geometric_rfm.data.prepared_database import (
     PreparedDatabase,
@@ -50,6 +51,7 @@ __all__ = [
     'load_dataset',
     'load_task',
     'load_tasks',
+    'multilabel_tasks',
     'prepare_database',
     'save_tasks',
     'select_cells',

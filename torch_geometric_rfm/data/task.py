@@ -95,6 +95,11 @@ class Task:
             from torch_geometric_rfm.data.link_task import LinkTask
 
             return LinkTask.from_relbench(task, db, horizon, classes)
+        if kind == 'multilabel_classification':
+            raise ValueError(
+                f"task '{name}' is of type '{kind}': use multilabel_tasks, which makes "
+                'a task of each label'
+            )
         if kind not in _CELL_TYPES:
             raise ValueError(
                 f"task '{name}' is of type '{kind}'; {', '.join(_CELL_TYPES)} can be "

@@ -89,7 +89,9 @@ class JointRelationalTransformer(RelationalTransformerModel):
         if inputs.models is None:
             return None
         encoder = inputs.store.store.text_encoder.identity()
-        what = json.dumps([SETTINGS, SAMPLING, __version__, encoder], sort_keys=True, default=str)
+        what = json.dumps(
+            [SETTINGS, SAMPLING, __version__, encoder], sort_keys=True, default=str
+        )
         digest = hashlib.sha256(what.encode()).hexdigest()[:12]
         return inputs.models / f'{inputs.database}-{seed}-{minutes:g}-{digest}'
 
