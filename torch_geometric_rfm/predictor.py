@@ -1,25 +1,19 @@
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from torch_geometric_rfm.data import (
-    CellStore,
     LinkTask,
-    Task,
     TaskStore,
     TextEncoder,
     check_identity,
     get_text_encoder,
-    load_database,
-    load_dataset,
-    load_task,
-    to_hetero,
 )
 from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.opened_databases import OpenedDatabases
 from torch_geometric_rfm.data.task import entity_rows
 from torch_geometric_rfm.metrics import fit_temperature
 from torch_geometric_rfm.nn import RelationalRecommender, RelationalTransformer
@@ -34,6 +28,10 @@ from torch_geometric_rfm.train.fit import FitResult, TrainConfig, fit
 from torch_geometric_rfm.train.fit_links import fit_links
 from torch_geometric_rfm.train.predict import predict_outputs
 from torch_geometric_rfm.train.predict_links import predict_links
+from torch_geometric_rfm.train.prediction_frame import (
+    interval_levels,
+    prediction_frame,
+)
 from torch_geometric_rfm.train.recommend import (
     check_recommender,
     load_recommender,
@@ -41,9 +39,6 @@ from torch_geometric_rfm.train.recommend import (
     recommendation_frame,
     save_recommender,
 )
-
-if TYPE_CHECKING:
-    from relbench.base import Database
 
 SAMPLING = {
     'num_cells': 128,
@@ -54,13 +49,6 @@ SAMPLING = {
     'random_labels': 0.0,
     'strict': False,
 }
-
-
-@dataclass
-class _Opened:
-    dataset: Any
-    db: 'Database'
-    store: CellStore | None = None
 
 
 class RelationalPredictor:
@@ -129,7 +117,7 @@ class RelationalPredictor:
         self.training: dict[str, Any] = {}
         self.temperature: dict[str, float] = {}
         self.recommender: RelationalRecommender | None = None
-        self._opened: dict[Any, _Opened] = {}
+        self._opened = OpenedDatabases(self.text_encoder)
 
     def open_task(self, db: Any, task: Any, horizon: Any = None) -> TaskStore:
         r"""The task of a database, ready to be sampled.
@@ -142,22 +130,7 @@ class RelationalPredictor:
             horizon (str, optional): For external tasks, when labels become
                 known. (default: :obj:`None`)
         """
-        key = str(db) if isinstance(db, (str, Path)) else id(db)
-        if key not in self._opened:
-            dataset = load_dataset(db)
-            self._opened[key] = _Opened(dataset, load_database(dataset))
-        opened = self._opened[key]
-        if isinstance(task, str):
-            task = load_task(opened.dataset, task)
-        if not isinstance(task, Task):
-            task = Task.from_relbench(task, opened.db, horizon)
-        if opened.store is None:
-            cutoff = getattr(opened.dataset, 'val_timestamp', task.cutoffs.get('train'))
-            data, col_stats = to_hetero(opened.db, cutoff=cutoff)
-            opened.store = CellStore.from_hetero(
-                data, col_stats, text_encoder=self.text_encoder, cutoff=cutoff
-            )
-        return opened.store.with_task(task)
+        return self._opened.open_task(db, task, horizon)
 
     def fit(
         self,
@@ -297,13 +270,15 @@ class RelationalPredictor:
         if entities is not None:
             if split is not None:
                 raise ValueError(f"give entities or a split (got split='{split}' too)")
-            wider = store.task.with_rows(self._database(store), entities, time)
+            wider = store.task.with_rows(
+                self._opened.database_of(store), entities, time
+            )
             store = store.store.with_task(wider)
             split = 'predict'
             keys = pd.Series(entities).to_numpy()
         else:
             split = split or 'test'
-            keys = self._keys(store, split)
+            keys = self._opened.keys_of(store, split)
         frame = store.task.frame[store.split == split]
         if isinstance(store.task, LinkTask):
             best, score = self._predict_links(
@@ -316,42 +291,18 @@ class RelationalPredictor:
                 f"k and candidates are of recommendation tasks; '{store.task.name}' "
                 'is none'
             )
-        out = pd.DataFrame(
-            {
-                store.task.entity_col: keys,
-                store.task.time_col: frame['time'].to_numpy(),
-            }
-        )
+        times = frame['time'].to_numpy()
         if interval is not None:
-            if not 0.0 < interval < 1.0:
-                raise ValueError(
-                    f"'interval' must lie between 0 and 1 (got {interval})"
-                )
-            levels = [0.5, 0.5 - interval / 2, 0.5 + interval / 2]
-            names = ['prediction', 'lower', 'upper']
-            out[names] = self.predict_rows(
+            levels = interval_levels(interval)
+            ends = self.predict_rows(
                 store, split, protocol, progress, levels, num_contexts
             )
-            return out
+            out = prediction_frame(store.task, keys, times, ends[:, 0])
+            return out.assign(lower=ends[:, 1], upper=ends[:, 2])
         prediction = self.predict_rows(
             store, split, protocol, progress, num_contexts=num_contexts
         )
-        if store.task.cell_type != CellType.CATEGORY:
-            return out.assign(prediction=prediction)
-        classes = np.array(store.task.classes, dtype=object)
-        out['prediction'] = classes[prediction.argmax(axis=1)]
-        names = [f'probability_{name}' for name in classes]
-        return pd.concat([out, pd.DataFrame(prediction, columns=names)], axis=1)
-
-    def _database(self, store: TaskStore) -> 'Database':
-        return next(o.db for o in self._opened.values() if o.store is store.store)
-
-    def _keys(self, store: TaskStore, split: str) -> np.ndarray:
-        entity = store.task.frame['entity'].to_numpy()[store.rows_of_split(split)]
-        table = self._database(store).table_dict[store.task.entity_table]
-        if table.pkey_col is None:
-            return entity
-        return table.df[table.pkey_col].to_numpy()[entity]
+        return prediction_frame(store.task, keys, times, prediction)
 
     def predict_rows(
         self,
@@ -455,7 +406,9 @@ class RelationalPredictor:
         if candidates is not None:
             assert isinstance(store.task, LinkTask)
             table, keys = store.task.destination_table, pd.Series(candidates)
-            chosen = entity_rows(self._database(store), table, keys, store.task.name)
+            chosen = entity_rows(
+                self._opened.database_of(store), table, keys, store.task.name
+            )
         return predict_links(
             recommender,
             store,

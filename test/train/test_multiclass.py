@@ -70,36 +70,27 @@ def test_frame_of_predictions():
     predictor = RelationalPredictor(
         tiny_model(number_head='quantile'), 'hashing', num_cells=16
     )
-    with pytest.MonkeyPatch.context() as patch:
-        stores = {}
+    frame = predictor.predict(db, toy_task(kind='multiclass'))
+    names = [f'probability_{name}' for name in ('none', 'small', 'large')]
+    assert list(frame)[2:] == ['prediction', *names]
+    best = frame[names].idxmax(axis=1).str.removeprefix('probability_')
+    assert (frame['prediction'] == best).all()
 
-        def open_task(db, task, horizon=None):
-            return stores.setdefault(task.name, toy_task_store().store.with_task(task))
-
-        patch.setattr(predictor, 'open_task', open_task)
-        patch.setattr(predictor, '_check_store', lambda store: None)
-        patch.setattr(predictor, '_database', lambda store: db)
-        frame = predictor.predict(db, toy_task(kind='multiclass'))
-        names = [f'probability_{name}' for name in ('none', 'small', 'large')]
-        assert list(frame)[2:] == ['prediction', *names]
-        best = frame[names].idxmax(axis=1).str.removeprefix('probability_')
-        assert (frame['prediction'] == best).all()
-
-        task = toy_task(kind='regression')
-        frame = predictor.predict(db, task, interval=0.8)
-        assert list(frame)[2:] == ['prediction', 'lower', 'upper']
-        assert (frame['lower'] <= frame['prediction']).all()
-        assert (frame['prediction'] <= frame['upper']).all()
-        plain = predictor.predict(db, task)
-        np.testing.assert_allclose(plain['prediction'], frame['prediction'], rtol=1e-4)
-        with pytest.raises(ValueError, match=r"'interval' .* \(got 1.5\)"):
-            predictor.predict(db, task, interval=1.5)
-        with pytest.raises(ValueError, match='at most 90 %'):
-            predictor.predict(db, task, interval=0.99)
-        with pytest.raises(ValueError, match='is a regression'):
-            predictor.calibrate(db, task)
-        with pytest.raises(ValueError, match='is no regression'):
-            predictor.predict(db, toy_task(), interval=0.9)
+    task = toy_task(kind='regression')
+    frame = predictor.predict(db, task, interval=0.8)
+    assert list(frame)[2:] == ['prediction', 'lower', 'upper']
+    assert (frame['lower'] <= frame['prediction']).all()
+    assert (frame['prediction'] <= frame['upper']).all()
+    plain = predictor.predict(db, task)
+    np.testing.assert_allclose(plain['prediction'], frame['prediction'], rtol=1e-4)
+    with pytest.raises(ValueError, match=r"'interval' .* \(got 1.5\)"):
+        predictor.predict(db, task, interval=1.5)
+    with pytest.raises(ValueError, match='at most 90 %'):
+        predictor.predict(db, task, interval=0.99)
+    with pytest.raises(ValueError, match='is a regression'):
+        predictor.calibrate(db, task)
+    with pytest.raises(ValueError, match='is no regression'):
+        predictor.predict(db, toy_task(), interval=0.9)
 
 
 def test_the_value_of_the_parent_is_learned():

@@ -83,7 +83,12 @@ def plot_schema(db: 'Database', path: Any = None) -> 'Figure':
         color = GREY if table.time_col is None else BLUE
         _box(axes, left, upper, _LINE, color, color)
         title = f'{name}  ({len(table.df):,})'
-        style: dict[str, Any] = {'va': 'center', 'fontsize': 8, 'clip_on': True, 'zorder': 3}
+        style: dict[str, Any] = {
+            'va': 'center',
+            'fontsize': 8,
+            'clip_on': True,
+            'zorder': 3,
+        }
         axes.text(left + 0.06, upper - _LINE / 2, title, color='white', **style)
         for i, line in enumerate(lines[name], 1):
             at = upper - _LINE * (i + 0.5)

@@ -1,0 +1,80 @@
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from torch_geometric_rfm.data.cell_store import CellStore
+from torch_geometric_rfm.data.database import load_database, load_dataset, load_task
+from torch_geometric_rfm.data.task import Task
+from torch_geometric_rfm.data.task_store import TaskStore
+from torch_geometric_rfm.data.text_encoder import TextEncoder
+from torch_geometric_rfm.data.to_hetero import to_hetero
+
+if TYPE_CHECKING:
+    from relbench.base import Database
+
+
+@dataclass
+class _Opened:
+    dataset: Any
+    db: 'Database'
+    store: CellStore | None = None
+
+
+class OpenedDatabases:
+    r"""Databases that are in use, each read and laid out as cells once.
+
+    Args:
+        text_encoder (TextEncoder): The encoder of their strings.
+
+    Example:
+        >>> from torch_geometric_rfm.data import HashingTextEncoder
+        >>> from torch_geometric_rfm.testing import toy_database, toy_task
+        >>> opened, db = OpenedDatabases(HashingTextEncoder(8)), toy_database()
+        >>> first, second = (opened.open_task(db, toy_task(db)) for _ in range(2))
+        >>> first.store is second.store
+        True
+    """
+
+    def __init__(self, text_encoder: TextEncoder) -> None:
+        self.text_encoder = text_encoder
+        self._opened: dict[Any, _Opened] = {}
+
+    def open_task(self, db: Any, task: Any, horizon: Any = None) -> TaskStore:
+        r"""The task of a database, ready to be sampled.
+
+        Args:
+            db (str, Path or relbench.base.Dataset): The database.
+            task (str, relbench.base.BaseTask or Task): The task.
+            horizon (str, optional): For external tasks, when labels become
+                known. (default: :obj:`None`)
+        """
+        key = str(db) if isinstance(db, (str, Path)) else id(db)
+        if key not in self._opened:
+            dataset = load_dataset(db)
+            self._opened[key] = _Opened(dataset, load_database(dataset))
+        opened = self._opened[key]
+        if isinstance(task, str):
+            task = load_task(opened.dataset, task)
+        if not isinstance(task, Task):
+            task = Task.from_relbench(task, opened.db, horizon)
+        if opened.store is None:
+            cutoff = getattr(opened.dataset, 'val_timestamp', task.cutoffs.get('train'))
+            data, col_stats = to_hetero(opened.db, cutoff=cutoff)
+            opened.store = CellStore.from_hetero(
+                data, col_stats, text_encoder=self.text_encoder, cutoff=cutoff
+            )
+        return opened.store.with_task(task)
+
+    def database_of(self, store: TaskStore) -> 'Database':
+        r"""The database of an opened task."""
+        return next(o.db for o in self._opened.values() if o.store is store.store)
+
+    def keys_of(self, store: TaskStore, split: str) -> NDArray[Any]:
+        r"""The primary keys of the entities of a split, rows where there are none."""
+        entity = store.task.frame['entity'].to_numpy()[store.rows_of_split(split)]
+        table = self.database_of(store).table_dict[store.task.entity_table]
+        if table.pkey_col is None:
+            return entity
+        return table.df[table.pkey_col].to_numpy()[entity]
