@@ -24,7 +24,7 @@ from torch_geometric_rfm.train.checkpoint import (
     save_checkpoint,
 )
 from torch_geometric_rfm.train.ensemble import predict_ensemble
-from torch_geometric_rfm.train.fit import FitResult, TrainConfig, fit
+from torch_geometric_rfm.train.fit import fit
 from torch_geometric_rfm.train.fit_links import fit_links
 from torch_geometric_rfm.train.predict import predict_outputs
 from torch_geometric_rfm.train.predict_links import predict_links
@@ -39,6 +39,8 @@ from torch_geometric_rfm.train.recommend import (
     recommendation_frame,
     save_recommender,
 )
+from torch_geometric_rfm.train.train_config import TrainConfig
+from torch_geometric_rfm.train.training_loop import FitResult
 
 SAMPLING = {
     'num_cells': 128,

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterator
-from itertools import count, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ from torch_geometric_rfm.data.pair_history import FIGURES
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.loss import SampledSoftmaxLoss
 from torch_geometric_rfm.nn.models.relational_recommender import RelationalRecommender
-from torch_geometric_rfm.train.averaging import average_weights, clone_state
 from torch_geometric_rfm.train.evaluation import draw_rows
-from torch_geometric_rfm.train.fit import FitResult, TrainConfig
 from torch_geometric_rfm.train.link_contexts import LinkContexts, time_batches
-from torch_geometric_rfm.train.optimizer import make_fabric, make_optimizer, set_lr
+from torch_geometric_rfm.train.optimizer import make_fabric, make_optimizer
 from torch_geometric_rfm.train.predict_links import predict_links
-from torch_geometric_rfm.train.report import MetricsLog, training_bar
-from torch_geometric_rfm.train.schedule import Budget, warmup_cosine
+from torch_geometric_rfm.train.report import MetricsLog
+from torch_geometric_rfm.train.schedule import Budget
+from torch_geometric_rfm.train.train_config import TrainConfig
+from torch_geometric_rfm.train.training_loop import FitResult, run_training
 
 SAMPLING = ('random', 'popular')
 Rows = NDArray[np.int64]
@@ -89,93 +89,43 @@ def fit_links(
     # Model and optimizer:
     optimizer = make_optimizer(recommender, config.lr, config.weight_decay)
     network, optimizer = fabric.setup(recommender, optimizer)
-    averaged = clone_state(recommender)
     loss_fn = SampledSoftmaxLoss()
 
-    log = MetricsLog(out)
     draws = _draws(train, config, num_candidates, negatives)
-    batches = (_contexts(train, *draw) for draw in draws)
-    first = next(batches)  # It compiles the sampler, before the clock starts.
+    batches: Iterator[Any] = (_contexts(train, *draw) for draw in draws)
+    # The first batch compiles the sampler, before the clock starts.
+    batches = chain([next(batches)], batches)
     budget = Budget(config.num_steps, config.minutes)
     if history_steps:
         steps = _draws(train, config, num_candidates, negatives)
         _fit_history(recommender, train, islice(steps, history_steps), fabric.device)
-        averaged = clone_state(recommender)
-    best, best_state, stale = -float('inf'), None, 0
-    best_metrics: dict[str, dict[str, float]] = {}
-    contexts, train_seconds, interrupted = 0, 0.0, False
-    next_eval, losses = 0.0, []
-    bar = training_bar(show_progress)
-    try:
-        with bar:
-            while budget.progress < 1 and stale < config.patience:
-                # One step:
-                start = budget.seconds
-                factor = warmup_cosine(budget.progress, config.warmup)
-                set_lr(optimizer, config.lr * factor)
-                inputs, truth, log_weight = first or next(batches)
-                first = None
-                inputs = [
-                    x if isinstance(x, int) else x.to(fabric.device) for x in inputs
-                ]
-                score = network(*inputs)
-                loss = loss_fn(
-                    score, truth.to(fabric.device), log_weight.to(fabric.device)
-                )
-                losses.append(loss.item())
-                if not np.isfinite(losses[-1]):
-                    raise ValueError(
-                        f'the loss is not finite (got {losses[-1]} in step '
-                        f'{budget.step + 1}). Lower lr (got {config.lr}).'
-                    )
-                fabric.backward(loss)
-                fabric.clip_gradients(
-                    network, optimizer, max_norm=config.clip, error_if_nonfinite=False
-                )
-                optimizer.step()
-                optimizer.zero_grad()
-                budget.step += 1
-                decay = min(config.ema, budget.step / (budget.step + 10))
-                average_weights(averaged, recommender, decay)
-                contexts += truth.size(0)
-                train_seconds += budget.seconds - start
-                bar.update(budget.progress, losses[-1], best_metrics)
 
-                # An evaluation:
-                if budget.progress >= min(next_eval, 1.0):
-                    while next_eval <= budget.progress:
-                        next_eval += 1 / config.num_evals
-                    current = clone_state(recommender)
-                    recommender.load_state_dict(averaged)
-                    found, _ = predict_links(recommender, store, val_rows, contexts=val)
-                    figures = train.task.score_rows(val_rows, found)
-                    metrics = {train.task.name: figures}
-                    log.add(budget, losses, metrics, config.lr * factor)
-                    losses = []
-                    value = next(iter(figures.values()))
-                    if value > best:
-                        best, best_metrics, stale = value, metrics, 0
-                        best_state = clone_state(recommender)
-                        if save is not None:
-                            save(recommender)
-                    else:
-                        stale += 1
-                    recommender.load_state_dict(current)
-    except KeyboardInterrupt:
-        interrupted = True
-    recommender.load_state_dict(averaged if best_state is None else best_state)
-    recommender.eval()
-    if save is not None:
-        save(recommender)
-    return FitResult(
-        score=best,
-        metrics=best_metrics,
-        steps=budget.step,
-        contexts=contexts,
-        seconds=budget.seconds,
-        contexts_per_second=contexts / max(train_seconds, 1e-9),
-        interrupted=interrupted,
-        history=log.rows,
+    def step() -> tuple[Tensor, int]:
+        inputs, truth, log_weight = next(batches)
+        inputs = [x if isinstance(x, int) else x.to(fabric.device) for x in inputs]
+        score = network(*inputs)
+        truth, log_weight = truth.to(fabric.device), log_weight.to(fabric.device)
+        return loss_fn(score, truth, log_weight), truth.size(0)
+
+    def evaluate() -> tuple[dict[str, dict[str, float]], float]:
+        found, _ = predict_links(recommender, store, val_rows, contexts=val)
+        figures = train.task.score_rows(val_rows, found)
+        return {train.task.name: figures}, next(iter(figures.values()))
+
+    return run_training(
+        recommender,
+        network,
+        optimizer,
+        fabric,
+        config,
+        step,
+        evaluate,
+        MetricsLog(out),
+        [train.task.name],
+        save,
+        show_progress,
+        first_eval=0.0,  # What counts alone score.
+        budget=budget,
     )
 
 
