@@ -12,7 +12,11 @@ from torch_geometric_rfm.data import TaskStore
 from torch_geometric_rfm.data.atomic_file import write_atomically
 from torch_geometric_rfm.nn import RelationalTransformer
 
-SETTINGS: dict[str, dict[str, Any]] = {'model': {}, 'sampling': {}, 'training': {}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    'model': {'number_encoding': 'piecewise'},
+    'sampling': {},
+    'training': {'num_evals': 6},
+}
 r"""What differs from the defaults of :meth:`RelationalTransformer.small`, of the
 sampler, and of :class:`~torch_geometric_rfm.train.TrainConfig`."""
 
