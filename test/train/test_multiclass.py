@@ -8,7 +8,6 @@ from torch_geometric_rfm.metrics import evaluate_baselines
 from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.testing import toy_database, toy_task, toy_task_store
 from torch_geometric_rfm.testing.known_answer import known_answer
-from torch_geometric_rfm.train import TrainConfig, fit, predict_rows
 
 
 def tiny_model(text_channels=384, **kwargs):
@@ -91,18 +90,6 @@ def test_frame_of_predictions():
         predictor.calibrate(db, task)
     with pytest.raises(ValueError, match='is no regression'):
         predictor.predict(db, toy_task(), interval=0.9)
-
-
-def test_the_value_of_the_parent_is_learned():
-    answer = known_answer('parent', num_rows=6000)
-    sampling = {'num_cells': 8, 'own_labels': 0.0}
-    model = tiny_model(64, num_layers=2, ff_channels=64)
-    config = TrainConfig(
-        minutes=None, num_steps=150, batch_size=64, lr=5e-3, num_evals=2, drop_rate=0
-    )
-    fit(model, [answer.store], config, show_progress=False, **sampling)
-    score, best = answer.scores(predict_rows(model, answer.store, 'test', **sampling))
-    assert score < 1.05 * best
 
 
 def test_wider_tasks_name_the_same_classes():

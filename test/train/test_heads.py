@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+import torch
+
+from torch_geometric_rfm.metrics import coverage
+from torch_geometric_rfm.nn import RelationalTransformer
+from torch_geometric_rfm.testing.known_answer import known_answer
+from torch_geometric_rfm.train import TrainConfig, fit, predict_rows
+
+SAMPLING = {'num_cells': 8, 'own_labels': 0.0}
+
+
+def trained(answer, num_steps, **kwargs):
+    torch.manual_seed(0)
+    model = RelationalTransformer.small(
+        channels=32, heads=2, ff_channels=64, text_channels=64, **kwargs
+    )
+    config = TrainConfig(
+        minutes=None, num_steps=num_steps, batch_size=64, lr=5e-3, num_evals=2
+    )
+    fit(model, [answer.store], config, show_progress=False, **SAMPLING)
+    return model
+
+
+@pytest.mark.parametrize('head', ['value', 'quantile', 'bins'])
+def test_heads_of_numbers_learn_the_value_of_the_parent(head):
+    answer = known_answer('parent', num_rows=6000)
+    model = trained(answer, 150, number_head=head)
+    score, best = answer.scores(predict_rows(model, answer.store, 'test', **SAMPLING))
+    # Far below the error of the mean, sqrt(2) times that of the best.
+    assert score < 1.1 * best
+    if head == 'value':
+        return
+    levels = [0.5, 0.05, 0.95]
+    ends = predict_rows(model, answer.store, 'test', levels=levels, **SAMPLING)
+    label = answer.store.task.labels_of_split('test')
+    share, _ = coverage(label, ends[:, 1], ends[:, 2])
+    assert 0.82 < share < 0.97
+    # The noise has a deviation of one: an interval of 90 % is 3.3 wide.
+    assert 2.6 < np.median(ends[:, 2] - ends[:, 1]) < 4.2
+
+
+def test_a_boolean_learns_the_value_of_the_parent():
+    answer = known_answer('flag', num_rows=6000)
+    model = trained(answer, 150)
+    score, best = answer.scores(predict_rows(model, answer.store, 'test', **SAMPLING))
+    assert score < 1.1 * best
