@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmark.relbench.inputs import open_inputs
@@ -104,6 +105,25 @@ def test_networks_predict_every_row(name, kind, request):
         score(inputs.kind, inputs.labels[inputs.rows(split)], prediction, 1.0)
     assert model.num_parameters > 1000
     assert model.settings['steps'] >= 1
+
+
+def test_entities_that_are_not_known_yet_get_what_is_typical(binary):
+    entity = binary.task.frame['entity'].to_numpy()[binary.rows('test')]
+    late = int(entity[0])
+    table = binary.db.table_dict['customers']
+    table.df.loc[late, 'joined'] = binary.task.cutoffs['test'] + pd.Timedelta('1s')
+    kept = (binary.task.frame['entity'] != late) | (
+        binary.task.frame['split'] == 'test'
+    )
+    binary.task.frame = binary.task.frame[kept].reset_index(drop=True)
+    model = fitted('rdl-gnn', binary)
+    rows = binary.rows('test')
+    prediction = model.predict(binary, 'test', 'frozen')
+    is_late = binary.task.frame['entity'].to_numpy()[rows] == late
+    train = binary.labels[binary.rows('train')]
+    assert is_late.any()
+    assert prediction[is_late] == pytest.approx(np.nanmean(train))
+    assert (prediction[~is_late] != prediction[is_late][0]).any()
 
 
 def test_unknown_models_and_other_types():

@@ -60,7 +60,8 @@ class RDLGNN(Model):
     minutes are over, with the weights that are best on val.
 
     A row that sees up to some time is asked about at that time: ages count from
-    there. Numbers are held within the 2nd and 98th percentile of the train labels.
+    there. Numbers are held within the 2nd and 98th percentile of the train labels. An
+    entity whose own row is not known by then gets their mean, or median.
     """
 
     differing: dict[str, Any] = {}
@@ -73,6 +74,7 @@ class RDLGNN(Model):
         rows = rows[~np.isnan(inputs.labels[rows])]
         label = inputs.labels[rows]
         self.bounds = np.percentile(label, SETTINGS['clamp'])
+        self.typical = float(label.mean() if self.binary else np.median(label))
         data, col_stats = self._graph(inputs)
         seed_everything(seed)
         self.network = self._network(data, col_stats, inputs.task.entity_table)
@@ -121,12 +123,25 @@ class RDLGNN(Model):
     @torch.no_grad()
     def predict(self, inputs: Inputs, split: str, protocol: str) -> np.ndarray:
         self.network.eval()
-        loader = self._loader(inputs, inputs.rows(split), protocol)
+        rows = inputs.rows(split)
+        prediction = np.full(len(rows), self.typical)
+        exists = self._exists(inputs, rows, protocol)
+        loader = self._loader(inputs, rows[exists], protocol)
         loader.set_epoch(0)
         output = torch.cat([self.network(batch) for batch in loader]).double()
         if self.binary:
-            return output.sigmoid().numpy()
-        return output.numpy().clip(*self.bounds)
+            prediction[exists] = output.sigmoid().numpy()
+        else:
+            prediction[exists] = output.numpy().clip(*self.bounds)
+        return prediction
+
+    def _exists(self, inputs: Inputs, rows: np.ndarray, protocol: str) -> np.ndarray:
+        data, _ = self._graph(inputs)
+        store = data[inputs.task.entity_table]
+        if 'time' not in store:
+            return np.ones(len(rows), dtype=bool)
+        entity = inputs.task.frame['entity'].to_numpy()[rows]
+        return store.time.numpy()[entity] <= inputs.visible_until(rows, protocol)
 
     def _graph(self, inputs: Inputs) -> tuple[Any, Any]:
         def make() -> tuple[Any, Any]:
