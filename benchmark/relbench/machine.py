@@ -11,13 +11,15 @@ PACKAGES = (
     'torch-geometric-rfm',
     'duckdb',
     'lightgbm',
+    'lightning-fabric',
+    'numba',
     'numpy',
     'pandas',
     'pytorch-frame',
     'relbench',
     'scikit-learn',
     'torch',
-    'torch_geometric',
+    'torch-geometric',
     'torchmetrics',
 )
 
@@ -28,7 +30,7 @@ def versions() -> dict[str, str]:
 
     out = {'python': platform.python_version(), 'torch-geometric-rfm': __version__}
     installed = {
-        package.metadata['Name']: package.version
+        package.metadata['Name'].replace('_', '-').lower(): package.version
         for package in importlib.metadata.distributions()
     }
     for name in PACKAGES:

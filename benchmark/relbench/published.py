@@ -32,7 +32,7 @@ _METRICS = ('roc_auc', 'roc_auc', 'nmae')
 
 _BOARD = (
     ('Entity mean', (0.4467, 0.7037, 1.2100), 'unverified', None),
-    ('LightGBM', (0.7255, 0.6493, 0.6019), 'unverified', 'lightgbm-entity'),
+    ('LightGBM', (0.7255, 0.6493, 0.6019), 'unverified', None),
     ('RDL-GNN', (0.7261, 0.6801, 0.5782), 'unverified', 'rdl-gnn'),
     ('RelGNN', (0.753, 0.857, 0.541), 'unverified', None),
     ('RelGT', (0.759, 0.835, 0.558), 'unverified', None),
@@ -43,7 +43,7 @@ _BOARD = (
         'rolling',
         'relational-transformer',
     ),
-    ('RT v1, zero-shot', (0.812, 0.893, 0.431), 'rolling', None),
+    ('RT v1, zero-shot, self-reported', (0.812, 0.893, 0.431), 'rolling', None),
     ('PluRel, zero-shot', (0.767, 0.826, 0.543), 'rolling', None),
     ('RT-J, in context', (0.8308, 0.9100, 0.3875), 'rolling', None),
     ('RT-J, fine-tuned', (0.8277, 0.9171, 0.3767), 'rolling', None),
@@ -55,7 +55,7 @@ _FROZEN = (
     ('TabPFN-Rel', (0.7322, 0.7714, 3.769), None),
     ('RelGT', (0.7117, 0.8108, 4.766), None),
     ('GraphSAGE', (0.7172, 0.7260, 4.011), 'rdl-gnn'),
-    ('LightGBM', (0.7303, 0.7389, 4.106), 'lightgbm-entity'),
+    ('LightGBM', (0.7303, 0.7389, 4.106), None),
     ('RT-PluRel', (0.7315, 0.7589, 3.818), None),
 )
 

@@ -75,6 +75,7 @@ def _main_table(
         *(f'{protocol}, {split}' for protocol, split in COLUMNS),
         'seeds',
         'seconds',
+        'steps',
         *(['published, test'] if figures else []),
     ]
     rows = []
@@ -93,10 +94,17 @@ def _main_table(
                 ),
                 str(len(lines)),
                 f'{seconds:.1f}',
+                _steps(lines),
                 *([_published(own, metric, train_std)] if figures else []),
             ]
         )
     return [*_markdown(header, rows), '']
+
+
+def _steps(lines: list[dict[str, Any]]) -> str:
+    steps = [line['hyper_parameters'].get('steps') for line in lines]
+    known = sorted(s for s in steps if s is not None)
+    return '' if not known else f'{known[0]} to {known[-1]}'
 
 
 def _published(figures: list[Published], metric: str, train_std: float) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -50,11 +51,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             line = json.loads(text)
             _check(line)
             _check_predictions(line, path.parent)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError, OSError, BadZipFile) as error:
             raise ValueError(
                 f'{path}, line {number}: {error}. Remove the line and run it again.'
             ) from error
-        key = tuple(line[k] for k in KEYS)
+        key = _key(line)
         if key in seen:
             raise ValueError(
                 f'{path}, line {number}: the same run as line {seen[key]} '
@@ -78,6 +79,11 @@ def _check(line: Any) -> None:
         )
     if line['kind'] not in MAIN:
         raise ValueError(f"'kind' must be one of {(*MAIN,)} (got '{line['kind']}')")
+    if not (math.isfinite(line['train_std']) and line['train_std'] > 0):
+        raise ValueError(f"'train_std' must be positive (got {line['train_std']})")
+    for name, number in (('fit', line['seconds'].get('fit')), *line['rows'].items()):
+        if not isinstance(number, (int, float)) or not math.isfinite(number):
+            raise ValueError(f"'{name}' must be a number (got {number!r})")
     for split in SCORED:
         figures = line['metrics'].get(split)
         if not isinstance(figures, dict) or MAIN[line['kind']] not in figures:
@@ -105,6 +111,9 @@ def _check_predictions(line: dict[str, Any], folder: Path) -> None:
     for split in SCORED:
         label, prediction = predictions[split]
         figures = score(line['kind'], label, prediction, line['train_std'])
+        missing = sorted(set(figures) - set(line['metrics'][split]))
+        if missing:
+            raise ValueError(f"'metrics' of {split} lack {', '.join(missing)}")
         for name, value in line['metrics'][split].items():
             if name not in figures:
                 raise ValueError(
@@ -146,12 +155,23 @@ def save_predictions(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def append_lines(path: Path, lines: list[dict[str, Any]]) -> None:
-    r"""Adds lines, all or none of them; several processes may do so at once."""
-    text = ''.join(json.dumps(line, default=_to_json) + '\n' for line in lines)
+    r"""Adds lines, all or none of them, in place of earlier ones of the same run;
+    several processes may do so at once.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path):
-        old = path.read_text() if path.exists() else ''
-        write_atomically(path, lambda part: Path(part).write_text(old + text))
+        old = path.read_text().splitlines() if path.exists() else []
+        # Another sweep may have run the same meanwhile, or one protocol was left:
+        # the predictions that stand beside are those of the last run.
+        added = {_key(line) for line in lines}
+        kept = [text for text in old if _key(json.loads(text)) not in added]
+        texts = [*kept, *(json.dumps(line, default=_to_json) for line in lines)]
+        whole = ''.join(text + '\n' for text in texts)
+        write_atomically(path, lambda part: Path(part).write_text(whole))
+
+
+def _key(line: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(line[key] for key in KEYS)
 
 
 @contextmanager

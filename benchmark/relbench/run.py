@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,10 +47,11 @@ def run(inputs: Inputs, name: str, seed: int, minutes: float, results: Path) -> 
     reset_peak_memory()
     inputs = inputs.fresh()
     model = make_model(name, inputs.kind, inputs.task.name)
+    labels = {split: inputs.truth(split) for split in SCORED}
+    head = commit()
     start = time.perf_counter()
     model.fit(inputs, seed, minutes)
     fit_seconds = model.fit_seconds or time.perf_counter() - start
-    labels = {split: inputs.truth(split) for split in SCORED}
     kept = KEPT.get(inputs.kind, np.float32)
     arrays = {f'{split}_label': label for split, label in labels.items()}
     lines = []
@@ -91,7 +93,7 @@ def run(inputs: Inputs, name: str, seed: int, minutes: float, results: Path) -> 
                 'parameters': model.num_parameters,
                 'hyper_parameters': model.settings,
                 'versions': versions(),
-                'commit': commit(),
+                'commit': head,
                 'machine': machine(),
                 'predictions': path,
             }
@@ -108,23 +110,25 @@ def run(inputs: Inputs, name: str, seed: int, minutes: float, results: Path) -> 
 
 def sweep(args: argparse.Namespace) -> int:
     r"""All runs that are not there yet; returns how many crashed."""
-    done = {
-        (line['database'], line['task'], line['model'], line['seed']): line
-        for line in read_lines(args.out)
-    }
-    plan = [(task, *models_of(args, task)) for task in args.task]
+    done: dict[tuple, list[dict[str, Any]]] = {}
+    for line in read_lines(args.out):
+        key = (line['database'], line['task'], line['model'])
+        done.setdefault((*key, line['seed']), []).append(line)
+        if line['deterministic']:
+            done.setdefault(key, []).append(line)
+    plan = [(task, *models_of(args, task)) for task in dict.fromkeys(args.task)]
     crashed = 0
     for task, kind, names in plan:
         inputs = None
         for name in names:
             is_fixed = make_model(name, kind, task).deterministic
-            for seed in args.seeds[:1] if is_fixed else args.seeds:
-                key = (database_name(args.db), task, name, seed)
-                line = done.get(key)
-                if line is not None and not args.check_leaks:
+            for seed in args.seeds[:1] if is_fixed else dict.fromkeys(args.seeds):
+                key = (database_name(args.db), task, name)
+                lines = done.get(key if is_fixed else (*key, seed), [])
+                if len(lines) >= len(PROTOCOLS) and not args.check_leaks:
                     print(
                         f'{task}, {name}, seed {seed}: stands in {args.out} '
-                        f'({line["minutes"]:g} minutes), not run again'
+                        f'({lines[0]["minutes"]:g} minutes), not run again'
                     )
                     continue
                 if inputs is None:

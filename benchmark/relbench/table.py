@@ -56,17 +56,16 @@ def cells_of(
         cells.setdefault(key, Cell([])).lines.append(line)
     for protocol in {key[1] for key in cells}:
         chosen = [cell for key, cell in cells.items() if key[1] == protocol]
-        for split in ('val', 'test'):
-            _mark_best(chosen, split, folder)
+        _mark_best(chosen, folder)  # Choices are made on val.
     return cells
 
 
-def _mark_best(cells: list[Cell], split: str, folder: Path) -> None:
+def _mark_best(cells: list[Cell], folder: Path, split: str = 'test') -> None:
     kind = cells[0].lines[0]['kind']
     metric = MAIN[kind]
     sign = -1 if metric in LESS_IS_BETTER else 1
     ranked = sorted(cells, key=lambda c: -sign * c.values(split, metric).mean())
-    curves, weights = [], None
+    curves, weights, truth = [], None, None
     for cell in ranked:
         found = [load_predictions(line, folder) for line in cell.lines]
         known = [one[split] for one in found if one is not None]
@@ -74,11 +73,13 @@ def _mark_best(cells: list[Cell], split: str, folder: Path) -> None:
             return  # Without predictions nothing is called significant.
         label = known[0][0]
         weights = resamples(len(label)) if weights is None else weights
-        if weights.shape[1] != len(label):
+        truth = label if truth is None else truth
+        if not np.array_equal(truth, label):
             raise ValueError(
                 f'predictions of {cell.lines[0]["model"]} for {split} of '
-                f"'{cell.lines[0]['task']}' are of {len(label)} rows, others of "
-                f'{weights.shape[1]}; run the task again into a new results file'
+                f"'{cell.lines[0]['task']}' are of other labels ({len(label)} rows) "
+                f'than others ({len(truth)} rows); run the task again into a new '
+                'results file'
             )
         curves.append(resampled(kind, label, [one[1] for one in known], weights))
     if len(curves) > 1 and all(is_better(curves[0], other) for other in curves[1:]):
@@ -86,11 +87,13 @@ def _mark_best(cells: list[Cell], split: str, folder: Path) -> None:
 
 
 def different_versions(lines: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
-    r"""Packages of which lines have several versions, or some none."""
+    r"""Packages of which lines have several versions."""
     lines = list(lines)
     names = sorted({name for line in lines for name in line['versions']})
     found = {
-        name: sorted({line['versions'].get(name, 'none') for line in lines})
+        name: sorted(
+            {v[name] for v in (line['versions'] for line in lines) if name in v}
+        )
         for name in names
     }
     return {name: versions for name, versions in found.items() if len(versions) > 1}

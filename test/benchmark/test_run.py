@@ -156,7 +156,7 @@ def test_report(copied, tmp_path, capsys):
     text = (tmp_path / 'out' / 'report.md').read_text()
     assert text in capsys.readouterr().out
     assert '**Different versions of torch: ' in text
-    assert '| seeds | seconds | published, test |' in text
+    assert '| seeds | seconds | steps | published, test |' in text
     assert '## rel-f1: published by others, test' in text
     assert '| RT-J, in context | rolling | 0.3875 |' in text
     # Better than every other on test, rolling, but not where all is alike.

@@ -131,13 +131,14 @@ def _fetch(inputs: Inputs, query: str, names: list[str]) -> pd.DataFrame:
 
 
 def _known_parent(inputs: Inputs, path: Path) -> str:
-    # The row that the first key of a path leads to, if the entity's row is known.
+    # The row that the first key of a path leads to, if both rows are known.
     raw = raw_tables(inputs)
-    entity = inputs.task.entity_table
+    entity, parent = inputs.task.entity_table, path[0].table
     return (
         f'(SELECT l.parent FROM ({link(raw, path[0])}) l JOIN {raw.name(entity)} e '
-        f'ON e.row = l.row WHERE l.row = s.entity AND '
-        f'{time_of(raw, entity, "e")} <= s.until)'
+        f'ON e.row = l.row JOIN {raw.name(parent)} p ON p.row = l.parent '
+        f'WHERE l.row = s.entity AND {time_of(raw, entity, "e")} <= s.until '
+        f'AND {time_of(raw, parent, "p")} <= s.until)'
     )
 
 

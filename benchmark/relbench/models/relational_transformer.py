@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from benchmark.relbench.inputs import Inputs
+from benchmark.relbench.machine import commit
 from benchmark.relbench.models.base import Model
-from torch_geometric_rfm import RelationalPredictor, __version__
+from torch_geometric_rfm import RelationalPredictor
 from torch_geometric_rfm.data import TaskStore
 from torch_geometric_rfm.data.atomic_file import write_atomically
 from torch_geometric_rfm.nn import RelationalTransformer
@@ -47,6 +48,7 @@ class RelationalTransformerModel(Model):
             **self.predictor.model.config,
             **self.predictor.sampling,
             **self.predictor.training,
+            'text_encoder': self.predictor.text_encoder.identity()['name'],
             'steps': result.steps,
             'contexts': result.contexts,
         }
@@ -63,11 +65,11 @@ class JointRelationalTransformer(RelationalTransformerModel):
     r"""The small Relational Transformer from scratch, on all tasks of the database.
 
     One training serves the runs of all its tasks: where inputs have a folder for
-    models, it is kept there, by database, seed, minutes, settings and version. Val
+    models, it is kept there, by database, seed, minutes, settings and commit. Val
     rows of all tasks together decide which weights are kept.
     """
 
-    kinds = (*Model.kinds, 'multiclass_classification')
+    kinds = Model.kinds
 
     def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
         folder = self._folder(inputs, seed, minutes)
@@ -94,7 +96,9 @@ class JointRelationalTransformer(RelationalTransformerModel):
             return None
         encoder = inputs.store.store.text_encoder.identity()
         what = json.dumps(
-            [SETTINGS, SAMPLING, __version__, encoder], sort_keys=True, default=str
+            [SETTINGS, SAMPLING, commit(), str(inputs.source), encoder],
+            sort_keys=True,
+            default=str,
         )
         digest = hashlib.sha256(what.encode()).hexdigest()[:12]
         return inputs.models / f'{inputs.database}-{seed}-{minutes:g}-{digest}'
