@@ -20,6 +20,11 @@ from torch_geometric_rfm.transforms import MaskCells
 REL_F1 = Path(__file__).parent / 'data' / 'rel-f1'
 
 
+def epochs(loader):
+    while True:
+        yield from loader
+
+
 def find_hidden_links(model, store, args):
     r"""Hides a fifth of the foreign keys, and learns to which rows they led."""
     loader = ContextLoader(
@@ -33,7 +38,7 @@ def find_hidden_links(model, store, args):
     parameters = [*model.parameters(), *decoder.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3)
     loss_fn = MaskedLinkLoss()
-    for cells in islice(loader, args.limit):
+    for cells in islice(epochs(loader), args.limit):
         candidates = link_candidates(cells, within='batch')
         score = decoder(model.encode(cells), cells, candidates)
         loss = loss_fn(score, candidates)

@@ -9,7 +9,7 @@ sampled subgraph.
 """
 
 import argparse
-from itertools import cycle, islice
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -26,10 +26,15 @@ from torch_geometric_rfm.transforms import MaskCells
 REL_F1 = Path(__file__).parent / 'data' / 'rel-f1'
 
 
+def epochs(loader):
+    while True:  # Each epoch hides other cells.
+        yield from loader
+
+
 def pretrain(model, loader, num_steps):
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     loss_fn = MaskedCellLoss()
-    for cells in islice(cycle(loader), num_steps):
+    for cells in islice(epochs(loader), num_steps):
         loss = loss_fn(model(cells, all_heads=True), cells)
         optimizer.zero_grad()
         loss.backward()

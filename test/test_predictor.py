@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from torch_geometric_rfm import RelationalPredictor
@@ -81,3 +82,15 @@ def test_unknown_entity_and_half_given(trained):
 def test_unknown_sampling_argument():
     with pytest.raises(ValueError, match='num_celss'):
         RelationalPredictor(text_encoder='hashing', num_celss=3)
+
+
+def test_statistics_end_where_train_does():
+    db = toy_database()
+    late, early = toy_task(db), toy_task(db)
+    early.cutoffs = dict.fromkeys(early.cutoffs, pd.Timestamp('2021-02-01'))
+    predictor = RelationalPredictor(text_encoder='hashing')
+    first, second = (predictor.open_task(db, task) for task in (late, early))
+    again = predictor.open_task(db, early)
+    assert second.store is again.store
+    assert second.store is not first.store
+    assert second.store.cutoff < first.store.cutoff

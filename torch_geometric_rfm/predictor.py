@@ -168,6 +168,8 @@ class RelationalPredictor:
     ) -> FitResult:
         r"""Trains on tasks already opened; see :meth:`fit`."""
         train_config = TrainConfig(**config)
+        for store in stores:
+            self._check_store(store)
         self.temperature = {}  # The weights change.
         self.training = {'tasks': [s.task.name for s in stores], **vars(train_config)}
         folder = None if out is None else prepare_folder(out)
@@ -190,6 +192,7 @@ class RelationalPredictor:
             recommender = check_recommender(self.recommender, stores[0])
             result = fit_links(recommender, stores[0], *arguments, **self.sampling)
         else:
+            self.recommender = None  # Its encoder changes.
             result = fit(self.model, stores, *arguments, **self.sampling)
         if folder is not None:
             self._draw_curve(folder)
@@ -283,6 +286,11 @@ class RelationalPredictor:
             keys = self._opened.keys_of(store, split)
         frame = store.task.frame[store.split == split]
         if isinstance(store.task, LinkTask):
+            if interval is not None or num_contexts != 1:
+                raise ValueError(
+                    'interval and num_contexts are not of recommendation tasks, as '
+                    f"'{store.task.name}' is"
+                )
             best, score = self._predict_links(
                 store, split, protocol, progress, k, candidates
             )

@@ -198,11 +198,18 @@ def test_splits_by_cutoffs_leave_a_gap():
 
 
 def test_given_splits():
-    split = ['train', 'val', 'train', 'train', 'test', 'train']
+    split = ['train', 'train', 'train', 'val', 'test', 'test']
     task = Task.from_frame(frame_of(split=split), toy_database(), 'customers', '1 day')
     assert task.frame['split'].tolist() == split
     assert task.target_col == 'x'
-    assert task.cutoffs['val'] == pd.Timestamp('2021-03-02')
+    assert task.cutoffs['val'] == pd.Timestamp('2021-06-30')
+    # Rows of a random split share their time, statistics need one of their own.
+    split = ['train', 'val', 'train', 'train', 'test', 'train']
+    with pytest.raises(ValueError, match='train rows .* are later than val rows'):
+        Task.from_frame(frame_of(split=split), toy_database(), 'customers', '1 day')
+    task = from_frame(frame_of(split=split))
+    assert task.frame['split'].tolist() == split
+    assert task.cutoffs['train'] == pd.Timestamp(CUTOFFS['val_timestamp'])
     with pytest.raises(ValueError, match="has no 'train' rows"):
         from_frame(frame_of(split='test'))
     with pytest.raises(ValueError, match='names no split in row 5'):

@@ -202,3 +202,15 @@ def test_sampled_softmax_loss():
     assert score.grad.isfinite().all()
     assert not score.grad[2].any()
     assert SampledSoftmaxLoss()(score, torch.zeros(3, 5).bool(), log_weight) == 0
+
+
+def test_equal_scores_find_nothing():
+    cells = MaskCells('foreign_key', rate=0.5)(random_cells(num_contexts=3))
+    candidates = link_candidates(cells)
+    loss_fn = MaskedLinkLoss()
+    loss_fn(torch.zeros(candidates.row.numel()), candidates)
+    count = torch.bincount(candidates.link, minlength=candidates.num_links)
+    count = count[count > 1].double()
+    assert loss_fn.figures()['accuracy'] == 0.0
+    expected = float(((count + 1) / 2).mean())
+    assert loss_fn.figures()['mean_rank'] == pytest.approx(expected)

@@ -236,3 +236,14 @@ def test_config_file(tmp_path):
         PretrainConfig.from_file(path)
     with pytest.raises(ValueError, match=r"'ema' must lie in \[0, 1\)"):
         PretrainConfig(ema=1.0)
+
+
+def test_finished_models_and_hidden_links_are_refused(databases, config, tmp_path):
+    (tmp_path / 'model.safetensors').write_bytes(b'')
+    (tmp_path / 'config.json').write_text('{"format": "torch_geometric_rfm"}')
+    with pytest.raises(FileExistsError, match='a model without the state of a run'):
+        run(databases, tmp_path, config(2))
+    assert (tmp_path / 'model.safetensors').read_bytes() == b''
+    links = config(2, masking={'target': 0.5, 'foreign_key': 0.5})
+    with pytest.raises(ValueError, match="'masking' must hide cells"):
+        run(databases, tmp_path / 'new', links)

@@ -40,8 +40,13 @@ def run_pretraining(
     r"""Prepares databases, trains, and prints what came of it."""
     check_folder(out)
     encoder = get_text_encoder(text_encoder)
-    with warnings.catch_warnings(record=True) as caught:
+
+    def show(message: Any, *_: Any) -> None:
+        console.print(f'[yellow]Warning:[/] {escape(str(message))}')
+
+    with warnings.catch_warnings():
         warnings.simplefilter('always', UserWarning)
+        warnings.showwarning = show
         opened = []
         for source in databases:
             with console.status(f'reading {source}'):
@@ -56,9 +61,10 @@ def run_pretraining(
                 console.print(f'{database.name}: {len(database.tasks)} tasks')
                 for task, reason in database.skipped.items():
                     console.print(f'  left out: {escape(task)} ({escape(reason)})')
-        result = pretrain(opened, out, config, text_encoder=encoder, **kwargs)
-    for warning in caught:
-        console.print(f'[yellow]Warning:[/] {escape(str(warning.message))}')
+        try:
+            result = pretrain(opened, out, config, text_encoder=encoder, **kwargs)
+        except RuntimeError as error:  # Too many bad batches.
+            raise ValueError(str(error)) from error
     if result.interrupted:
         console.print('interrupted: go on with --resume')
     _print_metrics(result.metrics, console)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torch_geometric_rfm.data.database import load_database
-from torch_geometric_rfm.data.task import SPLITS, Task
+from torch_geometric_rfm.data.task import SPLITS, Task, horizon_of
 
 if TYPE_CHECKING:
     from relbench.base import BaseTask, Database
@@ -83,6 +83,7 @@ def multilabel_tasks(
             f"'chosen' must be labels of task '{name}' (got {unknown or chosen}, known "
             f'are: {", ".join(known)})'
         )
+    horizon = horizon_of(task, name, horizon)
     return [
         _one_label(task, name, label, tables, labels, known.index(label), db, horizon)
         for label in chosen

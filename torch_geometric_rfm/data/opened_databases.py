@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 class _Opened:
     dataset: Any
     db: 'Database'
-    store: CellStore | None = None
+    stores: dict[Any, CellStore] = field(default_factory=dict)
 
 
 class OpenedDatabases:
-    r"""Databases that are in use, each read and laid out as cells once.
+    r"""Databases that are in use, each read once, and laid out as cells once for every
+    time up to which statistics may look: the train cutoff of tasks.
 
     Args:
         text_encoder (TextEncoder): The encoder of their strings.
@@ -59,17 +60,25 @@ class OpenedDatabases:
             task = load_task(opened.dataset, task)
         if not isinstance(task, Task):
             task = Task.from_relbench(task, opened.db, horizon)
-        if opened.store is None:
-            cutoff = getattr(opened.dataset, 'val_timestamp', task.cutoffs.get('train'))
+        usual = getattr(opened.dataset, 'val_timestamp', None)
+        known = [
+            time for time in (usual, task.cutoffs.get('train')) if time is not None
+        ]
+        cutoff = min(known, default=None)
+        if cutoff not in opened.stores:
             data, col_stats = to_hetero(opened.db, cutoff=cutoff)
-            opened.store = CellStore.from_hetero(
+            opened.stores[cutoff] = CellStore.from_hetero(
                 data, col_stats, text_encoder=self.text_encoder, cutoff=cutoff
             )
-        return opened.store.with_task(task)
+        return opened.stores[cutoff].with_task(task)
 
     def database_of(self, store: TaskStore) -> 'Database':
         r"""The database of an opened task."""
-        return next(o.db for o in self._opened.values() if o.store is store.store)
+        return next(
+            opened.db
+            for opened in self._opened.values()
+            if any(one is store.store for one in opened.stores.values())
+        )
 
     def keys_of(self, store: TaskStore, split: str) -> NDArray[Any]:
         r"""The primary keys of the entities of a split, rows where there are none."""

@@ -70,6 +70,12 @@ def task_from_frame(
     if split_col is not None:
         split = check_splits(frame[split_col], f"column '{split_col}' of {where}")
         first = time.groupby(split).min()
+        begin = first.get('val', time.max())
+        if val is None and (time[split == 'train'] > begin).any():
+            raise ValueError(
+                f'train rows of {where} are later than val rows (first is {begin}): '
+                'pass val_timestamp= and test_timestamp=; statistics look up to them'
+            )
         val = first.get('val', time.max()) if val is None else val
         test = first.get('test', time.max()) if test is None else test
     elif val is None or test is None:

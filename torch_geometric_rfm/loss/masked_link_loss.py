@@ -58,13 +58,14 @@ class MaskedLinkLoss(torch.nn.Module):
         true = logit.new_zeros(size)
         true = true.index_put((link[candidates.truth],), logit[candidates.truth])
         loss = (total.clamp(min=1e-38).log() + top - true)[counted]
-        above = scatter(
-            (logit > true[link]).float().detach(), link, dim_size=size, reduce='sum'
-        )
+        # Equal scores share their ranks: a link among all equal ones is not found.
+        difference = (logit - true[link]).detach()
+        ahead = (difference > 0).float() + 0.5 * (difference == 0).float()
+        rank = 0.5 + scatter(ahead, link, dim_size=size, reduce='sum')
         number = int(counted.sum())
         self._last = {
-            'accuracy': _mean((above == 0).float()[counted]),
-            'mean_rank': _mean(1.0 + above[counted]),
+            'accuracy': _mean((rank == 1).float()[counted]),
+            'mean_rank': _mean(rank[counted]),
             'links': number,
             'skipped': size - number,
         }

@@ -39,6 +39,12 @@ def recommend_by_counts(
     history = PairHistory(
         store.store, task.entity_table, task.destination_table, window
     )
+    if not history.paths:
+        raise ValueError(
+            f"no foreign keys lead from '{task.entity_table}' to "
+            f"'{task.destination_table}' by rows of another table: there are no past "
+            f"links to count for task '{task.name}'"
+        )
     size = [len(path.time) for path in history.pair_paths]
     own = FIGURES * int(np.argmax(size)) if size else None
     path = history.pair_paths[int(np.argmax(size))] if size else history.paths[0]

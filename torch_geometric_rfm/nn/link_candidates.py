@@ -77,9 +77,9 @@ def link_candidates(
     sum of their exponentials estimates that of all.
 
     .. note::
-        A parent to which only the hidden link leads stays in its context. Where
-        attention reaches such rows, they give the link away; candidates of the
-        batch do not.
+        A parent to which only the hidden link leads stays in its context, and a
+        candidate of the batch may be the row of another context, which shows the link.
+        Where attention reaches such rows, as full attention does, they give it away.
 
     Args:
         cells (CellData): Contexts with hidden links.

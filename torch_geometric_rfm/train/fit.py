@@ -123,6 +123,8 @@ def fit(
         cells = next(batches).to(fabric.device)
         loss = loss_fn(network(cells, all_heads=True), cells)
         log.count(label_loss)
+        if config.mask_weight:
+            log.count(cell_loss, 'masked_')
         return loss, cells.num_contexts
 
     return run_training(

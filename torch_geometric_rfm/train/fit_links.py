@@ -134,7 +134,7 @@ def _draws(
 ) -> Iterator[tuple[int, Rows, Rows, NDArray[np.float32]]]:
     # Endless batches: epoch, positions of entities, destinations and their weights.
     for epoch in count():
-        rng = np.random.default_rng([config.seed, epoch])
+        rng, found = np.random.default_rng([config.seed, epoch]), False
         for index in time_batches(train.until, config.batch_size, rng):
             time = int(train.until[index].min())
             linked = train.popularity(time)[:, ::FIGURES].double().numpy()
@@ -147,7 +147,14 @@ def _draws(
                 rng,
             )
             if any(np.isin(train.truth[i], chosen).any() for i in index):
+                found = True
                 yield epoch, index, chosen, log_weight
+        if not found:
+            raise ValueError(
+                f"no train row of task '{train.task.name}' has a destination that "
+                'exists at its time, so that there is nothing to learn from; look at '
+                f"the times of table '{train.task.destination_table}'"
+            )
 
 
 def _truth(train: LinkContexts, index: Rows, chosen: Rows) -> Tensor:

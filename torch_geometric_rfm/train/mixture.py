@@ -50,7 +50,7 @@ def open_databases(
             )
             if database.store.text_encoder is not text_encoder:
                 check_identity(database.store.text_encoder, text_encoder.identity())
-        except (ValueError, OSError, KeyError, TypeError) as error:
+        except Exception as error:
             if not skip_errors:
                 raise ValueError(
                     f"database '{source}' cannot be used: {error} Mend it, or leave it "
@@ -129,6 +129,11 @@ def _masking(
     strategies: dict[str, float],
     columns: list[str] | None = None,
 ) -> MaskCells:
+    links = sorted(set(strategies) & {'foreign_key'})
+    if links:
+        raise ValueError(
+            f"'masking' must hide cells, as pretraining predicts no links (got {links})"
+        )
     return MaskCells(
         strategies,
         rate=config.mask_rate,

@@ -134,6 +134,11 @@ def pretrain(
             f"folder '{folder}' holds a run already. Resume it (--resume), or choose "
             f'another folder.'
         )
+    if (folder / 'model.safetensors').exists() and not (folder / STATE_FILE).exists():
+        raise FileExistsError(
+            f"folder '{folder}' holds a model without the state of a run, which would "
+            'be overwritten. Choose another folder.'
+        )
     fabric = make_fabric(config.accelerator, config.precision, distributed=True)
 
     # Databases:
@@ -211,8 +216,7 @@ def pretrain(
             model.load_state_dict(current)
 
     good = run.capture()
-    if state is None:
-        save(good)
+    save(good)  # Also of a resumed run, whose model may be older than its state.
     budget, log = run.budget, run.log
     saved_at, train_seconds, eval_seconds = budget.seconds, 0.0, 0.0
     contexts_before, interrupt = run.contexts, Interrupt()
@@ -238,6 +242,7 @@ def pretrain(
                 is_last = i == config.accumulate - 1
                 with fabric.no_backward_sync(network, enabled=not is_last):
                     loss = network(cells)
+                    log.count(loss_fn)
                     counted = cells.num_contexts - loss_fn.last_skipped
                     # The sum over contexts, to be divided by all that counted:
                     fabric.backward(loss * counted)

@@ -19,11 +19,11 @@ class MetricsLog:
         self._figures: dict[str, list[Any]] = {}
         self._skipped = 0
 
-    def count(self, loss_fn: MaskedCellLoss) -> None:
+    def count(self, loss_fn: MaskedCellLoss, prefix: str = '') -> None:
         r"""Takes note of the figures by cell type of the last loss."""
         losses = {f'{kind}_loss': v for kind, v in loss_fn.last_figures.items()}
         for name, value in (losses | loss_fn.last_retrieval).items():
-            self._figures.setdefault(name, []).append(value)
+            self._figures.setdefault(prefix + name, []).append(value)
         self._skipped += loss_fn.last_skipped
 
     def add(

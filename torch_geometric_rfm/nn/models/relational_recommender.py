@@ -112,13 +112,15 @@ class RelationalRecommender(torch.nn.Module):
 
     def score_popularity(self, popularity: Tensor) -> Tensor:
         r"""Scores of destinations :obj:`[D]`, by their figures :obj:`[D, F]`."""
+        popularity = popularity.to(self.lin_source.weight.dtype)
         return self.popularity_mlp(popularity).squeeze(-1)
 
     def score_pairs(self, value: Tensor, popularity: Tensor) -> Tensor:
         r"""Scores of pairs that met before :obj:`[P]`, by their figures and those of
         their destinations.
         """
-        return self.pair_mlp(torch.cat([value, popularity], dim=-1)).squeeze(-1)
+        pairs = torch.cat([value, popularity], dim=-1)
+        return self.pair_mlp(pairs.to(self.lin_source.weight.dtype)).squeeze(-1)
 
     def forward(
         self,
