@@ -12,7 +12,6 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmark.relbench.inputs import open_inputs
 from benchmark.relbench.models.lightgbm_tables import LightGBMRelational

@@ -41,12 +41,12 @@ def run_pretraining(
     check_folder(out)
     encoder = get_text_encoder(text_encoder)
 
-    def show(message: Any, *_: Any) -> None:
+    def show(message: Any, *_: Any, **__: Any) -> None:
         console.print(f'[yellow]Warning:[/] {escape(str(message))}')
 
     with warnings.catch_warnings():
         warnings.simplefilter('always', UserWarning)
-        warnings.showwarning = show
+        warnings.showwarning = show  # type: ignore[assignment]
         opened = []
         for source in databases:
             with console.status(f'reading {source}'):
