@@ -46,7 +46,7 @@ def run_pretraining(
 
     with warnings.catch_warnings():
         warnings.simplefilter('always', UserWarning)
-        warnings.showwarning = show  # type: ignore[assignment]
+        warnings.showwarning = show
         opened = []
         for source in databases:
             with console.status(f'reading {source}'):
