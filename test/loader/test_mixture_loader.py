@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch_geometric_rfm.data import CellStore, to_hetero
 from torch_geometric_rfm.data.cell_data import concatenate
 from torch_geometric_rfm.loader import MixtureLoader, MixturePart, mixture_weights
+from torch_geometric_rfm.loader.mixture_loader import part_factors
 from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.testing import toy_database, toy_task, toy_task_store
 from torch_geometric_rfm.transforms import MaskCells
@@ -159,3 +160,22 @@ def test_bad_input(parts):
     assert repr(MixtureLoader(parts, **SIZES)) == (
         'MixtureLoader(databases=2, parts=3, inputs=925)'
     )
+
+
+def test_factors_by_database_and_part():
+    parts = [
+        MixturePart(database, None, name=name, weight=weight)
+        for database, name, weight in (
+            ('shop', 'churn', 1.0),
+            ('shop', 'size', 0.5),
+            ('kiosk', 'churn', 1.0),
+        )
+    ]
+    assert part_factors(parts, {}).tolist() == [1.0, 0.5, 1.0]
+    weights = {'shop': 2.0, '*/churn': 3.0, 'k*': 0.0}
+    assert part_factors(parts, weights).tolist() == [6.0, 1.0, 0.0]
+    with pytest.raises(ValueError, match=r"got 'shop/sizes', databases are: shop, k"):
+        part_factors(parts, {'shop/sizes': 1.0})
+    for wrong in ({'*': 0.0}, {'shop': -1.0}):
+        with pytest.raises(ValueError, match="'weights' must be at least 0"):
+            part_factors(parts, wrong)

@@ -4,12 +4,14 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from torch_geometric_rfm import RelationalPredictor
 from torch_geometric_rfm.data import HashingTextEncoder, PreparedDatabase
 from torch_geometric_rfm.nn import RelationalTransformer
+from torch_geometric_rfm.testing import toy_task_store
 from torch_geometric_rfm.train import PretrainConfig, pretrain
 from torch_geometric_rfm.train.mixture import make_parts
 from torch_geometric_rfm.train.watch import Watch
@@ -247,3 +249,30 @@ def test_finished_models_and_hidden_links_are_refused(databases, config, tmp_pat
     links = config(2, masking={'target': 0.5, 'foreign_key': 0.5})
     with pytest.raises(ValueError, match="'masking' must hide cells"):
         run(databases, tmp_path / 'new', links)
+
+
+def test_autocomplete_tasks_have_a_weight_of_their_own():
+    store = toy_task_store()
+    other = replace(store.task, name='filled', horizon=pd.Timedelta(0))
+    database = PreparedDatabase('shop', store.store, [store.task, other])
+    config = PretrainConfig(num_steps=1, autocomplete_weight=0.25)
+    assert [part.weight for part in make_parts([database], config)] == [1.0, 0.25]
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        ({'num_cells': 128}, r"'num_cells' must be a list .*\(got 128\)"),
+        (
+            {'sampling': {'num_threads': 2}},
+            r"unknown arguments \(got \['num_t",
+        ),
+    ],
+)
+def test_bad_fields(fields, message):
+    with pytest.raises(ValueError, match=message):
+        PretrainConfig(num_steps=1, **fields)
+
+
+def test_one_rate_is_a_range():
+    assert PretrainConfig(num_steps=1, mask_rate=0.2).mask_rate == (0.2, 0.2)

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ class MixturePart:
             :class:`~torch_geometric_rfm.loader.ContextLoader`.
         transform: Applied to its contexts.
         name: What it is called, the task if not given.
+        weight: A factor of how often it is drawn.
     """
 
     database: str
@@ -31,6 +33,7 @@ class MixturePart:
     input_time: Any = None
     transform: Callable[[CellData], CellData] | None = None
     name: str = ''
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.name and isinstance(self.store, TaskStore):
@@ -80,6 +83,36 @@ def mixture_weights(
     return (total / total.sum())[code] * within
 
 
+def part_factors(parts: Sequence[MixturePart], weights: dict[str, float]) -> np.ndarray:
+    r"""The weight of each part, times all factors whose pattern is that of its
+    database or of :obj:`"<database>/<part>"`.
+
+    Raises:
+        ValueError: If a pattern is that of no part, or no part is left.
+    """
+    factor = np.array([part.weight for part in parts], dtype=np.float64)
+    for pattern, weight in weights.items():
+        matches = np.array(
+            [
+                fnmatchcase(part.database, pattern)
+                or fnmatchcase(f'{part.database}/{part.name}', pattern)
+                for part in parts
+            ]
+        )
+        if not matches.any():
+            raise ValueError(
+                f"'weights' names unknown databases or tasks (got '{pattern}', "
+                f'databases are: {", ".join(dict.fromkeys(part.database for part in parts))})'
+            )
+        factor[matches] *= weight
+    if not factor.any() or (factor < 0).any():
+        raise ValueError(
+            f"'weights' must be at least 0, and leave something to train on (got "
+            f'{weights})'
+        )
+    return factor
+
+
 class MixtureLoader(DataLoader):
     r"""Loads endless mini-batches from a mixture of databases and tasks.
 
@@ -96,7 +129,8 @@ class MixtureLoader(DataLoader):
         num_cells (list[int]): Sizes of contexts, one of which each batch draws.
             (default: :obj:`(128, )`)
         temperature (float): See :func:`mixture_weights`. (default: :obj:`2.0`)
-        weights (dict, optional): Factors of the probabilities of databases.
+        weights (dict, optional): Factors of the probabilities of databases, or of
+            parts by :obj:`"<database>/<part>"`; :obj:`*` stands for any letters.
             (default: :obj:`None`)
         seed (int): Seed of all draws. (default: :obj:`0`)
         rank, num_replicas (int): This process takes every
@@ -162,12 +196,8 @@ class MixtureLoader(DataLoader):
         self.probability = mixture_weights(
             [part.database for part in parts], sizes, temperature
         )
-        if weights is not None:
-            unknown = sorted(set(weights) - {part.database for part in parts})
-            if unknown:
-                raise ValueError(f"'weights' names unknown databases (got {unknown})")
-            self.probability *= [weights.get(p.database, 1.0) for p in parts]
-            self.probability /= self.probability.sum()
+        self.probability *= part_factors(parts, weights or {})
+        self.probability /= self.probability.sum()
         self.sizes = sizes
         super().__init__(
             _Slices(self),

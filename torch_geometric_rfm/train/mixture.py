@@ -103,7 +103,14 @@ def make_parts(
             continue
         transform = _masking(config, config.masking)
         parts += [
-            MixturePart(database.name, store, _labelled_rows(store), None, transform)
+            MixturePart(
+                database.name,
+                store,
+                _labelled_rows(store),
+                None,
+                transform,
+                weight=1.0 if store.task.horizon.value else config.autocomplete_weight,
+            )
             for store in database.task_stores()
         ]
     if not parts:

@@ -3,6 +3,18 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+SAMPLING = {
+    'num_neighbors',
+    'temporal_strategy',
+    'own_labels',
+    'recent_labels',
+    'random_labels',
+    'strict',
+}
+r"""Arguments of :class:`~torch_geometric_rfm.loader.ContextLoader` that a predictor
+keeps.
+"""
+
 
 @dataclass
 class PretrainConfig:
@@ -17,7 +29,10 @@ class PretrainConfig:
         group_size (int): Contexts of a batch that are of the same task.
         accumulate (int): Slices in which a batch is computed, to save memory.
         temperature (float): See :func:`~torch_geometric_rfm.loader.mixture_weights`.
-        weights (dict): Factors of the probabilities of databases.
+        weights (dict): Factors of the probabilities of databases and tasks, see
+            :class:`~torch_geometric_rfm.loader.MixtureLoader`.
+        autocomplete_weight (float): A further factor of tasks that ask for a column
+            of the row itself, whose entities have no earlier labels to show.
         masking (dict): Strategies and weights of
             :class:`~torch_geometric_rfm.transforms.MaskCells`. The label of the
             seed is hidden under each of them.
@@ -54,6 +69,7 @@ class PretrainConfig:
     accumulate: int = 1
     temperature: float = 2.0
     weights: dict[str, float] = field(default_factory=dict)
+    autocomplete_weight: float = 1.0
     masking: dict[str, float] = field(
         default_factory=lambda: {'target': 0.5, 'uniform': 0.25, 'column': 0.25}
     )
@@ -119,7 +135,20 @@ class PretrainConfig:
             raise ValueError(f"'ema' must lie in [0, 1) (got {self.ema})")
         if self.explosion <= 1:
             raise ValueError(f"'explosion' must be above 1 (got {self.explosion})")
-        self.mask_rate = (self.mask_rate[0], self.mask_rate[1])
+        rate: Any = self.mask_rate
+        if isinstance(rate, (int, float)):
+            rate = (rate, rate)
+        self.mask_rate = (rate[0], rate[1])
+        if not isinstance(self.num_cells, (list, tuple)) or not self.num_cells:
+            raise ValueError(
+                f"'num_cells' must be a list of sizes (got {self.num_cells!r})"
+            )
+        unknown = sorted(set(self.sampling) - SAMPLING)
+        if unknown:
+            raise ValueError(
+                f"'sampling' names unknown arguments (got {unknown}, known are: "
+                f'{", ".join(sorted(SAMPLING))})'
+            )
 
     @property
     def settings(self) -> dict[str, Any]:
