@@ -100,9 +100,10 @@ def part_factors(parts: Sequence[MixturePart], weights: dict[str, float]) -> np.
             ]
         )
         if not matches.any():
+            known = ', '.join(dict.fromkeys(part.database for part in parts))
             raise ValueError(
                 f"'weights' names unknown databases or tasks (got '{pattern}', "
-                f'databases are: {", ".join(dict.fromkeys(part.database for part in parts))})'
+                f'databases are: {known})'
             )
         factor[matches] *= weight
     if not factor.any() or (factor < 0).any():
