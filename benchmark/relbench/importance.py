@@ -17,7 +17,7 @@ from benchmark.relbench.inputs import open_inputs
 from benchmark.relbench.models.lightgbm_tables import LightGBMRelational
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument('--task', required=True, nargs='+')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--most', type=int, default=12, help='features to print')
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     for task in args.task:
         inputs = open_inputs(args.db, task)
         model = LightGBMRelational()
