@@ -59,7 +59,7 @@ def test_reduction_by_context(cells):
 
 def test_huber_delta(cells):
     out = MaskedCellLoss(huber_delta=0.25)(torch.tensor(OUTPUT), cells)
-    linear = 0.25 * (0.5 - 0.125) * 2 + 0.25 * (3.0 - 0.125)
+    linear = (0.5 - 0.125) * 2 + (3.0 - 0.125)
     assert out.item() == pytest.approx((linear + sum(BOOLEAN)) / 5, abs=1e-6)
 
 

@@ -48,8 +48,10 @@ class MaskedCellLoss(torch.nn.Module):
     no cell counts is skipped; where all are, the loss is zero.
 
     Args:
-        huber_delta (float, optional): The error beyond which the Huber loss is
-            linear. (default: :obj:`1.0`)
+        huber_delta (float, optional): The error :math:`\delta` beyond which the Huber
+            loss is linear. It is divided by :math:`\delta`, so that its slope is one
+            there: numbers and booleans weigh alike for any :math:`\delta`.
+            (default: :obj:`1.0`)
         reduction (str, optional): With :obj:`'cell'`, the mean over the cells.
             With :obj:`'context'`, the mean over the cells of each context, then
             over the contexts that have any. (default: :obj:`'cell'`)
@@ -104,7 +106,8 @@ class MaskedCellLoss(torch.nn.Module):
         self.huber_delta = huber_delta
         self.reduction = reduction
         named: dict[str, CellLoss] = {
-            'huber': partial(F.huber_loss, reduction='none', delta=huber_delta),
+            # The Huber loss over its delta.
+            'huber': partial(F.smooth_l1_loss, reduction='none', beta=huber_delta),
             'l1': partial(F.l1_loss, reduction='none'),
             'mse': partial(F.mse_loss, reduction='none'),
             'bce': partial(F.binary_cross_entropy_with_logits, reduction='none'),
