@@ -48,8 +48,14 @@ class HeteroMasking:
     The contexts are those of :obj:`batch` where all node types have it, as in
     disjoint subgraphs, and otherwise the graph is one. Draws depend on
     :obj:`data.epoch`, if there is one, on the :obj:`input_id` of the context, and on
-    :obj:`n_id` or the position of the node. Random values come from the column at
+    :obj:`n_id` or the position of the node; PyG's loaders set no :obj:`epoch`, so set
+    it yourself to have others hidden in each. Random values come from the column at
     hand: apply it to a whole graph to have them from all rows.
+
+    .. note::
+        Only features are hidden: :obj:`time` of a node type still says when its rows
+        happened. If your model reads it, leave that column out (:obj:`columns`, or
+        :obj:`cell_types` without :obj:`'datetime'`).
 
     Args:
         data (HeteroData): The graph, changed in place but not its tensors.
