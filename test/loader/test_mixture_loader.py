@@ -147,8 +147,8 @@ def test_bad_input(parts):
     with pytest.raises(ValueError, match='at least one part'):
         MixtureLoader([])
     with pytest.raises(ValueError, match=r'multiple of .* = 8 \(got 12\)'):
-MixtureLoader(parts, batch_size=12, num_replicas=2)
-        with pytest.raises(ValueError, match=r"unknown databases .*got 'bar'"):
+        MixtureLoader(parts, batch_size=12, num_replicas=2)
+    with pytest.raises(ValueError, match=r"unknown databases .*got 'bar'"):
         MixtureLoader(parts, weights={'bar': 1.0}, **SIZES)
     with pytest.raises(ValueError, match=r"'temperature' must be positive \(got 0"):
         MixtureLoader(parts, temperature=0.0, **SIZES)
