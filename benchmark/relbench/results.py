@@ -163,15 +163,16 @@ def append_lines(path: Path, lines: list[dict[str, Any]]) -> None:
         old = path.read_text().splitlines() if path.exists() else []
         # Another sweep may have run the same meanwhile, or one protocol was left:
         # the predictions that stand beside are those of the last run.
-        added = {_key(line) for line in lines}
+        added = {_key(line) for line in lines} - {None}
         kept = [text for text in old if _key(json.loads(text)) not in added]
         texts = [*kept, *(json.dumps(line, default=_to_json) for line in lines)]
         whole = ''.join(text + '\n' for text in texts)
         write_atomically(path, lambda part: Path(part).write_text(whole))
 
 
-def _key(line: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(line[key] for key in KEYS)
+def _key(line: dict[str, Any]) -> tuple[Any, ...] | None:
+    # What names a run of this benchmark; lines of others have no such name.
+    return tuple(line[key] for key in KEYS) if set(KEYS) <= set(line) else None
 
 
 @contextmanager

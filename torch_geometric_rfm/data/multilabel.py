@@ -47,7 +47,7 @@ def multilabel_tasks(
             all train rows.
 
     Example:
-        >>> from relbench import load_task
+        >>> from torch_geometric_rfm.data import load_task
         >>> task = load_task('org/database', 'tags')  # doctest: +SKIP
         >>> tasks = multilabel_tasks(task)  # doctest: +SKIP
         >>> predictor.fit('org/database', tasks)  # doctest: +SKIP
