@@ -17,7 +17,6 @@ from torch_geometric_rfm.data.opened_databases import OpenedDatabases
 from torch_geometric_rfm.data.task import entity_rows
 from torch_geometric_rfm.metrics import fit_temperature
 from torch_geometric_rfm.nn import RelationalRecommender, RelationalTransformer
-from torch_geometric_rfm.sampler.context_policy import DEFAULT_OWN_LABELS
 from torch_geometric_rfm.train.checkpoint import (
     load_checkpoint,
     prepare_folder,
@@ -39,18 +38,9 @@ from torch_geometric_rfm.train.recommend import (
     recommendation_frame,
     save_recommender,
 )
+from torch_geometric_rfm.train.sampling import SAMPLING
 from torch_geometric_rfm.train.train_config import TrainConfig
 from torch_geometric_rfm.train.training_loop import FitResult
-
-SAMPLING = {
-    'num_cells': 128,
-    'num_neighbors': 8,
-    'temporal_strategy': 'last',
-    'own_labels': DEFAULT_OWN_LABELS,
-    'recent_labels': 0.0,
-    'random_labels': 0.0,
-    'strict': False,
-}
 
 
 class RelationalPredictor:

@@ -1,25 +1,10 @@
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(script, *args):
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
-    result = subprocess.run(
-        [sys.executable, ROOT / 'examples' / script, *map(str, args)],
-        env={**os.environ, 'PYTHONPATH': path},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-def test_links():
+def test_links(run):
     out = run('links.py', '--limit', 4, '--num_cells', 64)
     found = re.search(r'hidden links: ([\d.]+)% found among (\d+) rows', out)
     assert 0 <= float(found[1]) <= 100

@@ -1,7 +1,4 @@
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,19 +6,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def run(script, *args):
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
-    result = subprocess.run(
-        [sys.executable, ROOT / 'examples' / script, *map(str, args)],
-        env={**os.environ, 'PYTHONPATH': path},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-def test_masking_strategies():
+def test_masking_strategies(run):
     out = run('masking_strategies.py', '--limit', 2, '--num_cells', 64)
     parts = re.split(r'^MaskCells', out, flags=re.MULTILINE)[1:]
     assert len(parts) == 8
@@ -40,7 +25,7 @@ def test_masking_strategies():
         assert 10 < cells['results'] < 40
 
 
-def test_masked_hetero_gnn():
+def test_masked_hetero_gnn(run):
     out = run('masked_hetero_gnn.py', '--limit', 15)
     scores = {
         name: (float(score), int(count.replace(',', '')))
@@ -55,14 +40,14 @@ def test_masked_hetero_gnn():
     assert 15_000 < scores['results'][1] < 25_000
 
 
-def test_masked_autoencoder():
+def test_masked_autoencoder(run):
     out = run('masked_autoencoder.py', '--limit', 6)
     figures = re.findall(r'(loss|entropy) ([\d.]+)', out)
     assert [name for name, _ in figures] == ['loss', 'entropy', 'entropy']
     assert all(0 < float(figure) < 2 for _, figure in figures)
 
 
-def test_ehr_masked_pretraining():
+def test_ehr_masked_pretraining(run):
     folder = ROOT.parent / 'shared' / 'data' / 'mimic-demo'
     if not folder.exists():
         pytest.skip('needs the MIMIC demo')

@@ -1,7 +1,4 @@
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,24 +7,12 @@ ROOT = Path(__file__).parents[2]
 QUICK = ['--epochs', 1, '--limit', 1, '--num_neighbors', 2, '--channels', 8]
 
 
-def run(script, *args):
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
-    result = subprocess.run(
-        [sys.executable, ROOT / 'examples' / script, *map(str, args)],
-        env={**os.environ, 'PYTHONPATH': path},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 def assert_scores(metrics):
     assert list(metrics) == ['val', 'test']
     assert all(0.2 < score < 0.95 for score in metrics.values())
 
 
-def test_rdl_gnn(tmp_path):
+def test_rdl_gnn(run, tmp_path):
     out = run('rdl_gnn.py', *QUICK, '--json', tmp_path / 'out.json')
     assert 'driver-dnf: 97,606 rows, 455,432 edges' in out
     figures = json.loads((tmp_path / 'out.json').read_text())
@@ -38,7 +23,7 @@ def test_rdl_gnn(tmp_path):
     assert f'GraphSAGE             {figures["metrics"]["val"]:.4f}' in out
 
 
-def test_rdl_gnn_with_relational_attention(tmp_path):
+def test_rdl_gnn_with_relational_attention(run, tmp_path):
     out = run(
         'rdl_gnn_with_relational_attention.py',
         *QUICK,

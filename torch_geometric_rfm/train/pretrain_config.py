@@ -3,17 +3,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-SAMPLING = {
-    'num_neighbors',
-    'temporal_strategy',
-    'own_labels',
-    'recent_labels',
-    'random_labels',
-    'strict',
-}
-r"""Arguments of :class:`~torch_geometric_rfm.loader.ContextLoader` that a predictor
-keeps.
-"""
+from torch_geometric_rfm.train.sampling import SAMPLING
 
 
 @dataclass
@@ -143,11 +133,12 @@ class PretrainConfig:
             raise ValueError(
                 f"'num_cells' must be a list of sizes (got {self.num_cells!r})"
             )
-        unknown = sorted(set(self.sampling) - SAMPLING)
+        known = sorted(set(SAMPLING) - {'num_cells'})
+        unknown = sorted(set(self.sampling) - set(known))
         if unknown:
             raise ValueError(
                 f"'sampling' names unknown arguments (got {unknown}, known are: "
-                f'{", ".join(sorted(SAMPLING))})'
+                f'{", ".join(known)})'
             )
 
     @property
