@@ -11,13 +11,16 @@ killed), then scored on all tasks of the database,
 - fine-tuned at 100, 1,000 and all train labels, beside the same model from scratch,
   with the val score after every few steps of both.
 
-Every figure is a line of results.jsonl; what stands there is not computed again.
+Every figure is a line of results.jsonl; what stands there is not computed again. With
+--own-tasks DATA the tasks that are asked for are those of the RelBench folders in DATA,
+not those that prepared folders hold beside them.
 """
 
 import argparse
 import json
 import time
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -156,14 +159,34 @@ def load(folder: Path) -> RelationalPredictor:
     return RelationalPredictor.from_pretrained(folder)
 
 
+def _weights(
+    databases: list[PreparedDatabase], weights: dict[str, float]
+) -> dict[str, float]:
+    # Without the patterns that name the database that is left out.
+    names = [d.name for d in databases]
+    names += [f'{d.name}/{task.name}' for d in databases for task in d.tasks]
+    return {
+        pattern: weight
+        for pattern, weight in weights.items()
+        if any(fnmatchcase(name, pattern) for name in names)
+    }
+
+
+def _unlabelled_masking(masking: dict[str, float]) -> dict[str, float]:
+    # Without labels there is no target to hide alone.
+    return {k: v for k, v in masking.items() if k != 'target'} or {'uniform': 1.0}
+
+
 def leave_out(database: PreparedDatabase, others: list[PreparedDatabase], args: Any):
     r"""All figures of one database."""
     results = Results(args.out / 'results.jsonl')
     folder = args.out / f'without-{database.name}'
+    if args.own_tasks is not None:
+        (database,) = open_databases([args.own_tasks / database.name], args.encoder)
     pretrain(
         [*others, database],
         folder,
-        args.config,
+        replace(args.config, weights=_weights(others, args.config.weights)),
         exclude=[database.name],
         text_encoder=args.encoder,
         resume=True,
@@ -183,13 +206,15 @@ def leave_out(database: PreparedDatabase, others: list[PreparedDatabase], args: 
             labels=0,
             **key,
         )
-    if args.continued_steps:
+    if args.continued_steps > 0:
         continued = args.out / f'continued-{database.name}'
         config = replace(
             args.config,
             minutes=None,
             num_steps=args.continued_steps,
             model={},
+            weights={},
+            masking=_unlabelled_masking(args.config.masking),
             unlabelled=[database.name],
             lr=args.fine_tune_lr,
             num_evals=0,
@@ -234,6 +259,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('databases', nargs='+', help='RelBench folders, or prepared')
     parser.add_argument('--leave-out', nargs='*', help='names; all if not given')
+    parser.add_argument('--own-tasks', type=Path, metavar='DATA')
     parser.add_argument('--out', type=Path, default=Path('runs/leave_one_out'))
     parser.add_argument('--config', type=Path, help='fields of PretrainConfig')
     parser.add_argument('--minutes', type=float)

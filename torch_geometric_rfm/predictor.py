@@ -18,6 +18,7 @@ from torch_geometric_rfm.data.task import entity_rows
 from torch_geometric_rfm.metrics import fit_temperature
 from torch_geometric_rfm.nn import RelationalRecommender, RelationalTransformer
 from torch_geometric_rfm.train.checkpoint import (
+    PRETRAINED,
     load_checkpoint,
     prepare_folder,
     save_checkpoint,
@@ -446,19 +447,31 @@ class RelationalPredictor:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | Path, text_encoder: Any = None
+        cls, name_or_path: str | Path | None = None, text_encoder: Any = None
     ) -> 'RelationalPredictor':
-        r"""Loads a predictor from a folder or from the Hugging Face Hub.
+        r"""Loads a predictor from the package, a folder or the Hugging Face Hub.
+
+        The model in the package was pretrained on many databases, and predicts on
+        others as it is (zero-shot). Its model card is :obj:`README.md` beside it.
 
         Args:
-            name_or_path (str): A run folder, or the id of a model on the Hub.
+            name_or_path (str, optional): A run folder, or the id of a model on the
+                Hub; the model in the package if not given. (default: :obj:`None`)
             text_encoder (TextEncoder or str, optional): The encoder that the
                 model was trained with; by its name if not given.
 
         Raises:
             ValueError: If the text encoder is another one than in training.
+
+        Example:
+            >>> from torch_geometric_rfm.testing import toy_task_store
+            >>> predictor = RelationalPredictor.from_pretrained()
+            >>> store = toy_task_store()
+            >>> predictor.predict_rows(store, 'test').shape == (len(
+            ...     store.rows_of_split('test')), )
+            True
         """
-        folder = Path(name_or_path)
+        folder = PRETRAINED if name_or_path is None else Path(name_or_path)
         if not folder.exists():
             if len(folder.parts) != 2:
                 raise FileNotFoundError(

@@ -37,12 +37,23 @@ def test_pretrain_and_resume(shop, tmp_path):
     assert run('pretrain', folder, *out, '--resume').exit_code == 0
 
 
+def test_synthetic_databases_are_named_by_their_seeds(shop, tmp_path):
+    out = ('--out', tmp_path / 'run', '--config', shop[1], '--steps', 2)
+    result = run('pretrain', 'synthetic:3', *out)
+    assert result.exit_code == 0, result.output
+    assert 'synthetic-3: 16 tasks' in result.output
+    config = json.loads((tmp_path / 'run' / 'config.json').read_text())
+    names = config['predictor']['training']['databases']
+    assert names == ['synthetic-3']
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (['nowhere'], "database 'nowhere' cannot be used"),
         (['nowhere', '--skip-errors'], 'no tasks to train on'),
         (['SHOP', '--exclude', 'bar'], "'exclude' names unknown databases"),
+        (['synthetic:4-3'], 'names no synthetic databases'),
     ],
 )
 def test_bad_input(shop, tmp_path, arguments, message):

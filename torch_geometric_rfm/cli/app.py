@@ -40,6 +40,10 @@ Protocol = Annotated[
         help='rolling: each row sees up to its own time; frozen: to the cutoff'
     ),
 ]
+Model = Annotated[
+    Path | None,
+    typer.Option(help='a checkpoint; the pretrained model of the package if not given'),
+]
 Horizon = Annotated[
     str | None,
     typer.Option(help="when labels become known, counted from their time ('45 days')"),
@@ -97,7 +101,8 @@ def finetune(
         bool, typer.Option('--from-scratch', help='start from random weights')
     ] = False,
     model: Annotated[
-        Path | None, typer.Option(help='start from this checkpoint')
+        Path | None,
+        typer.Option(help='start from this checkpoint, not that of the package'),
     ] = None,
     jointly: Annotated[
         list[str] | None,
@@ -124,29 +129,34 @@ def finetune(
     entity_table: EntityTable = None,
     json: Json = None,
 ) -> None:
-    r"""Train on a task, then score it on the test split beside the baselines."""
+    r"""Train on a task, then score it on the test split beside the baselines.
+
+    It starts from the pretrained model of the package, unless told otherwise.
+    """
     with _named_errors():
         from torch_geometric_rfm.predictor import RelationalPredictor
         from torch_geometric_rfm.train.checkpoint import check_folder
 
         _check_protocol(protocol)
-        if from_scratch == (model is not None):
+        if from_scratch and model is not None:
             raise ValueError('say either --from-scratch or --model DIR')
-        if number_head is not None and model is not None:
-            raise ValueError('--number-head is for --from-scratch: DIR has its own')
+        if number_head is not None and not from_scratch:
+            raise ValueError(
+                '--number-head is for --from-scratch: a checkpoint has its own'
+            )
         check_folder(out)
         given = {'num_cells': num_cells, 'own_labels': own_labels}
         sampling: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
-        if model is not None:
-            predictor = RelationalPredictor.from_pretrained(model, text_encoder)
-            predictor.sampling.update(sampling)
-        else:
+        if from_scratch:
             predictor = RelationalPredictor(
                 text_encoder=text_encoder,
                 seed=seed,
                 number_head=number_head or 'value',
                 **sampling,
             )
+        else:
+            predictor = RelationalPredictor.from_pretrained(model, text_encoder)
+            predictor.sampling.update(sampling)
         with console.status(f'reading {db}'):
             first = own_task(db, task, sql, labels, entity_table, horizon)
             stores = [
@@ -180,7 +190,10 @@ def finetune(
 def pretrain(
     databases: Annotated[
         list[str],
-        typer.Argument(metavar='DB...', help='RelBench folders, Hub ids, or prepared'),
+        typer.Argument(
+            metavar='DB...',
+            help='RelBench folders, Hub ids, prepared folders, or synthetic:FIRST-LAST',
+        ),
     ],
     out: Annotated[Path, typer.Option(help='folder of the run')],
     exclude: Annotated[
@@ -238,10 +251,10 @@ def pretrain(
 def predict(
     db: Database,
     task: TaskName,
-    model: Annotated[Path, typer.Option(help='a checkpoint')],
     out: Annotated[
         Path, typer.Option(help='file for the predictions (.parquet, .csv)')
     ],
+    model: Model = None,
     split: Annotated[str | None, typer.Option(help='a split of the task')] = None,
     entities: Annotated[
         Path | None,
@@ -338,7 +351,7 @@ def _read_keys(path: Path, entity_col: str) -> pd.Series:
 def evaluate(
     db: Database,
     task: TaskName,
-    model: Annotated[Path, typer.Option(help='a checkpoint')],
+    model: Model = None,
     split: Annotated[str, typer.Option(help='the split to score')] = 'test',
     protocol: Protocol = 'rolling',
     text_encoder: Encoder = None,

@@ -36,19 +36,30 @@ def evaluate_task(
     }
 
 
-def print_evaluation(figures: dict[str, Any], console: Console) -> None:
-    r"""Prints the scores as a table, the model last."""
+def print_evaluation(
+    figures: dict[str, Any],
+    console: Console,
+    name: str = 'Relational Transformer',
+    others: dict[str, dict[str, float]] | None = None,
+) -> None:
+    r"""Prints the scores as a table, the model last.
+
+    Args:
+        figures: What :func:`evaluate_task` returns.
+        console: Where it is printed.
+        name: What the model is called.
+        others: Scores of further models on the same rows.
+    """
     names = list(figures['metrics'])
     table = Table(
         title=f'{figures["task"]}, {figures["split"]} split, {figures["protocol"]} '
         f'protocol, {figures["num_rows"]:,} rows'
     )
     table.add_column('')
-    for name in names:
-        table.add_column(name, justify='right')
-    for baseline, scores in figures['baselines'].items():
-        cells = [f'{scores[name]:.4f}' for name in names]
-        table.add_row(baseline.replace('_', ' '), *cells)
-    scores = [f'{figures["metrics"][name]:.4f}' for name in names]
-    table.add_row('Relational Transformer', *scores, style='bold')
+    for metric in names:
+        table.add_column(metric, justify='right')
+    rows = {k.replace('_', ' '): v for k, v in figures['baselines'].items()}
+    for title, scores in (rows | (others or {}) | {name: figures['metrics']}).items():
+        style = None if title in rows else 'bold'
+        table.add_row(title, *(f'{scores[k]:.4f}' for k in names), style=style)
     console.print(table)

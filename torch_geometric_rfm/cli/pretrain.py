@@ -9,7 +9,7 @@ from rich.table import Table
 from torch_geometric_rfm.data import get_text_encoder
 from torch_geometric_rfm.train import PretrainConfig, pretrain
 from torch_geometric_rfm.train.checkpoint import check_folder
-from torch_geometric_rfm.train.mixture import open_databases
+from torch_geometric_rfm.train.mixture import expand_sources, open_databases
 
 
 def read_config(path: Path | None, changes: dict[str, Any]) -> PretrainConfig:
@@ -48,7 +48,7 @@ def run_pretraining(
         warnings.simplefilter('always', UserWarning)
         warnings.showwarning = show
         opened = []
-        for source in databases:
+        for source in expand_sources(databases):
             with console.status(f'reading {source}'):
                 opened += open_databases(
                     [source],

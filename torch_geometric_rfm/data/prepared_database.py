@@ -124,8 +124,9 @@ def prepare_database(
         return PreparedDatabase.load(source, text_encoder)
     encoder = get_text_encoder(text_encoder)
     if hasattr(source, 'to_store'):  # It builds itself, as synthetic ones do.
-        name = f'{type(source).__name__}-{source.seed}'
-        return PreparedDatabase(name, source.to_store(encoder), list(source.tasks()))
+        tasks = source.tasks() if generate is None else generate(source)
+        name = f'synthetic-{source.seed}'
+        return PreparedDatabase(name, source.to_store(encoder), list(tasks))
     name = Path(source).name if isinstance(source, (str, Path)) else source.name
     cached = _cache_folder(source, name, encoder, cache_dir, generator)
     if cached is None:

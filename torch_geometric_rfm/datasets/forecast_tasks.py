@@ -36,9 +36,20 @@ class Forecast(NamedTuple):
     otherwise: float | None
 
 
-def forecasts_of(events: TaskTable) -> list[Forecast]:
+RARE_SHARE = 0.2
+r"""The share of values that count as low, and of those that count as high."""
+
+
+def forecasts_of(
+    events: TaskTable, bounds: dict[str, tuple[float, float]]
+) -> list[Forecast]:
     r"""What can be forecast of a table of happenings: how many there are, whether
-    there are any, and of each column the sum, the mean and the next value.
+    there are any, of each column the sum, the mean and the next value, and whether
+    one of its values is low or high.
+
+    Args:
+        events: The table of happenings.
+        bounds: The largest low and the least high value of columns.
     """
     number, boolean = CellType.NUMBER, CellType.BOOLEAN
     out = [
@@ -58,6 +69,11 @@ def forecasts_of(events: TaskTable) -> list[Forecast]:
         mean = f'avg({value})'
         name = f'mean_{column}' if kind == number else f'share_of_{column}'
         out.append(Forecast(name.replace('_', '-', 1), name, number, mean, None))
+        if column in bounds:
+            for word, sign, bound in zip(('low', 'high'), ('<=', '>='), bounds[column]):
+                rare = f'bool_or({value} {sign} {bound!r})::DOUBLE'
+                name = f'any_{word}_{column}'
+                out.append(Forecast(f'{word}-{column}', name, boolean, rare, None))
     return out
 
 
@@ -115,6 +131,33 @@ class ForecastTables:
         """
         found = self.connection.execute(query, {'until': until}).fetchall()[0]
         return None if found[0] is None else found
+
+    def bounds(self, until: int) -> dict[str, tuple[float, float]]:
+        r"""The largest low and the least high value of each number among the
+        happenings up to a time; columns of which a bound would take in more than
+        half of the values are left out.
+        """
+        table = self.tables[self.path.events]
+        out = {}
+        for i, column in enumerate(table.label_columns):
+            if table.cell_types[column] != CellType.NUMBER:
+                continue
+            value = f'value_{i}'
+            low, high = self.connection.execute(
+                f'SELECT quantile_disc({value}, $rare), quantile_disc({value}, 1 - '
+                f'$rare) FROM events WHERE time <= $until AND {value} IS NOT NULL',
+                {'until': until, 'rare': RARE_SHARE},
+            ).fetchall()[0]
+            if low is None:
+                continue
+            share = self.connection.execute(
+                f'SELECT avg(({value} <= $low)::INT), avg(({value} >= $high)::INT) '
+                f'FROM events WHERE time <= $until AND {value} IS NOT NULL',
+                {'until': until, 'low': low, 'high': high},
+            ).fetchall()[0]
+            if max(share) <= 0.5:
+                out[column] = (float(low), float(high))
+        return out
 
     def labels(
         self, forecasts: list[Forecast], horizon: int, val: int, test: int

@@ -150,7 +150,8 @@ class TaskMaker:
     def _usable(
         self, name: str, events: ForecastTables, path: ForeignKeyPath, horizon: int
     ) -> list[tuple[str, Forecast, Labels]]:
-        forecasts = forecasts_of(self.tables[path.events])
+        bounds = events.bounds(self.val_seconds)
+        forecasts = forecasts_of(self.tables[path.events], bounds)
         if self.max_tasks is not None:
             chosen = self.rng.permutation(len(forecasts))[: 2 * _PER_WINDOW]
             forecasts = [forecasts[i] for i in chosen]

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -11,6 +12,8 @@ from torch_geometric_rfm.nn import RelationalTransformer
 
 FORMAT = 'torch_geometric_rfm'
 FORMAT_VERSION = 1
+PRETRAINED = Path(__file__).parents[1] / 'pretrained'
+r"""The checkpoint of the package, whose :obj:`README.md` is its model card."""
 
 
 def check_folder(folder: str | Path) -> Path:
@@ -52,7 +55,10 @@ def dumps(content: Any) -> str:
 
 
 def save_checkpoint(
-    folder: str | Path, model: RelationalTransformer, predictor: dict[str, Any]
+    folder: str | Path,
+    model: RelationalTransformer,
+    predictor: dict[str, Any],
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     r"""Writes :obj:`model.safetensors` and :obj:`config.json`, each whole or not
     at all.
@@ -62,10 +68,14 @@ def save_checkpoint(
         model: The model.
         predictor: What predictions depend on beside the model: the identity
             of the text encoder and the arguments of the sampler.
+        dtype: In what the weights are written; they are read as single precision.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    weights = {
+        name: weight.detach().cpu().to(dtype).contiguous()
+        for name, weight in model.state_dict().items()
+    }
     path = folder / 'model.safetensors'
     write_atomically(path, lambda part: save_file(weights, part))
     config = {

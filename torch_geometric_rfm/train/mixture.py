@@ -1,3 +1,4 @@
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +13,38 @@ from torch_geometric_rfm.data.prepared_database import (
 )
 from torch_geometric_rfm.data.store_arrays import NEVER
 from torch_geometric_rfm.data.text_encoder import TextEncoder, check_identity
-from torch_geometric_rfm.datasets import generate_tasks
+from torch_geometric_rfm.datasets import SyntheticRelationalDatabase, generate_tasks
 from torch_geometric_rfm.loader.mixture_loader import MixturePart
 from torch_geometric_rfm.train.pretrain_config import PretrainConfig
 from torch_geometric_rfm.transforms import MaskCells
+
+
+def expand_sources(sources: Sequence[Any]) -> list[Any]:
+    r"""Sources with :obj:`"synthetic:A-B"`, or :obj:`"synthetic:A"`, replaced by the
+    synthetic databases of these seeds.
+
+    Raises:
+        ValueError: If the seeds cannot be read.
+
+    Example:
+        >>> expand_sources(['data/rel-f1', 'synthetic:3-4'])
+        ['data/rel-f1', SyntheticRelationalDatabase(seed=3), \
+SyntheticRelationalDatabase(seed=4)]
+    """
+    out: list[Any] = []
+    for source in sources:
+        if not isinstance(source, str) or not source.startswith('synthetic:'):
+            out.append(source)
+            continue
+        seeds = re.fullmatch(r'synthetic:(\d+)(?:-(\d+))?', source)
+        first, last = (int(seeds[1]), int(seeds[2] or seeds[1])) if seeds else (0, -1)
+        if last < first:
+            raise ValueError(
+                f"'{source}' names no synthetic databases. Write synthetic:SEED, or "
+                'synthetic:FIRST-LAST'
+            )
+        out += [SyntheticRelationalDatabase(seed) for seed in range(first, last + 1)]
+    return out
 
 
 def open_databases(
@@ -29,18 +58,20 @@ def open_databases(
     r"""Prepares databases one after the other.
 
     Args:
-        sources: See :func:`~torch_geometric_rfm.data.prepare_database`.
+        sources: See :func:`~torch_geometric_rfm.data.prepare_database` and
+            :func:`expand_sources`.
         text_encoder: The encoder that all of them must share.
         skip_errors: Whether a database that fails is left out, with a warning.
         cache_dir: See :func:`~torch_geometric_rfm.data.prepare_database`.
-        generated_tasks: Tasks that are generated for each, at most.
+        generated_tasks: Tasks that are generated for each, at most; prepared folders
+            have theirs already.
         seed: Seed of the generated ones.
 
     Raises:
         ValueError: If a database fails, which is named, or two share a name.
     """
     out: list[PreparedDatabase] = []
-    for source in sources:
+    for source in expand_sources(sources):
         try:
             database = prepare_database(
                 source,

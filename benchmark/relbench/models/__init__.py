@@ -17,8 +17,10 @@ from benchmark.relbench.models.lightgbm_tables import (
 from benchmark.relbench.models.link_counts import LinkCounts
 from benchmark.relbench.models.rdl_gnn import RDLGNN, AttentionRDLGNN
 from benchmark.relbench.models.relational_transformer import (
+    FineTunedRelationalTransformer,
     JointRelationalTransformer,
     RelationalTransformerModel,
+    ZeroShotRelationalTransformer,
 )
 
 MODELS: dict[str, Callable[[], Model]] = {
@@ -44,6 +46,8 @@ MODELS: dict[str, Callable[[], Model]] = {
     'rdl-gnn-attention': AttentionRDLGNN,
     'relational-transformer': RelationalTransformerModel,
     'relational-transformer-joint': JointRelationalTransformer,
+    'relational-transformer-zero-shot': ZeroShotRelationalTransformer,
+    'relational-transformer-fine-tuned': FineTunedRelationalTransformer,
 }
 
 

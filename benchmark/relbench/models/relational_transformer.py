@@ -24,11 +24,14 @@ sampler, and of :class:`~torch_geometric_rfm.train.TrainConfig`."""
 SAMPLING: dict[str, dict[str, Any]] = {'rel-f1': {'own_labels': 0.15}}
 r"""What differs for a database, chosen on val."""
 
+FINE_TUNING_LR = 5e-4
+
 
 class RelationalTransformerModel(Model):
     r"""The small Relational Transformer from scratch, on the one task."""
 
     kinds = (*Model.kinds, 'multiclass_classification', 'recommendation')
+    training: dict[str, Any] = SETTINGS['training']
 
     def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
         self._train(inputs, [inputs.store], seed, minutes)
@@ -36,13 +39,8 @@ class RelationalTransformerModel(Model):
     def _train(
         self, inputs: Inputs, stores: list[TaskStore], seed: int, minutes: float
     ) -> None:
-        self.predictor = RelationalPredictor(
-            _new_model(inputs.store, seed),
-            inputs.store.store.text_encoder,
-            **SETTINGS['sampling'],
-            **SAMPLING.get(inputs.database, {}),
-        )
-        training = {'minutes': minutes, **SETTINGS['training'], 'seed': seed}
+        self.predictor = self.new_predictor(inputs, seed)
+        training = {'minutes': minutes, **self.training, 'seed': seed}
         result = self.predictor.fit_stores(stores, show_progress=False, **training)
         self.settings = {
             **self.predictor.model.config,
@@ -52,6 +50,15 @@ class RelationalTransformerModel(Model):
             'steps': result.steps,
             'contexts': result.contexts,
         }
+
+    def new_predictor(self, inputs: Inputs, seed: int) -> RelationalPredictor:
+        r"""What is trained."""
+        return RelationalPredictor(
+            _new_model(inputs.store, seed),
+            inputs.store.store.text_encoder,
+            **SETTINGS['sampling'],
+            **SAMPLING.get(inputs.database, {}),
+        )
 
     def predict(self, inputs: Inputs, split: str, protocol: str) -> np.ndarray:
         return self.predictor.predict_rows(inputs.store, split, protocol)
@@ -102,6 +109,44 @@ class JointRelationalTransformer(RelationalTransformerModel):
         )
         digest = hashlib.sha256(what.encode()).hexdigest()[:12]
         return inputs.models / f'{inputs.database}-{seed}-{minutes:g}-{digest}'
+
+
+class ZeroShotRelationalTransformer(RelationalTransformerModel):
+    r"""The pretrained model of the package, as it is.
+
+    Databases that it was pretrained on are refused: there it would be no zero-shot.
+    """
+
+    kinds = Model.kinds
+    deterministic = True
+
+    def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
+        self.predictor = RelationalPredictor.from_pretrained()
+        seen = self.predictor.training['databases']
+        if inputs.database in seen:
+            raise ValueError(
+                f"the model was pretrained on '{inputs.database}': no zero-shot (it "
+                f'has seen {", ".join(seen)})'
+            )
+        self.settings = {
+            **self.predictor.model.config,
+            **self.predictor.sampling,
+            'pretraining': self.predictor.training,
+        }
+
+
+class FineTunedRelationalTransformer(RelationalTransformerModel):
+    r"""The pretrained model of the package, fine-tuned on the one task.
+
+    Of databases that it was pretrained on it has seen train rows before.
+    """
+
+    kinds = Model.kinds
+
+    def new_predictor(self, inputs: Inputs, seed: int) -> RelationalPredictor:
+        return RelationalPredictor.from_pretrained()
+
+    training = {'num_evals': 6, 'lr': FINE_TUNING_LR}
 
 
 def _new_model(store: TaskStore, seed: int) -> RelationalTransformer:
