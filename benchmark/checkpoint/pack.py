@@ -1,6 +1,6 @@
 r"""Puts a pretrained model into the package, in half precision.
 
-    python benchmark/checkpoint/pack.py runs/checkpoint torch_geometric_rfm/pretrained
+python benchmark/checkpoint/pack.py runs/checkpoint torch_geometric_rfm/pretrained
 """
 
 import argparse

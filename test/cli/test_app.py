@@ -137,7 +137,13 @@ def test_recommendations(tmp_path):
         (['evaluate', REL_F1, 'driver-wins', '--model', 'RUN'], 'driver-top3'),
         (['evaluate', REL_F1, 'driver-top3', '--model', '/no/where/x'], 'no folder'),
         (['inspect', '/nowhere'], 'nowhere'),
-        (['finetune', REL_F1, 'driver-top3', '--out', 'NEW'], '--from-scratch'),
+        (
+            [
+                'finetune', REL_F1, 'driver-top3', '--from-scratch', '--model', 'RUN',
+                '--out', 'NEW',
+            ],
+            'say either',
+        ),
         (
             ['finetune', REL_F1, 'driver-wins', '--from-scratch', '--out', 'NEW'],
             'driver-wins',

@@ -76,4 +76,5 @@ def test_tasks(summary):
     assert 'Not ready: KeyError: 1' in text
     assert 'Pass it' not in text
     assert "--horizon '45 days'" in ' '.join(text.split())
-    assert 'pyg-rfm finetune data/shop filled --from-scratch --out runs/filled' in text
+    assert 'pyg-rfm evaluate data/shop filled' in text
+    assert 'pyg-rfm finetune data/shop filled --out runs/filled' in text

@@ -48,21 +48,27 @@ def same(one, two):
 
 @pytest.mark.filterwarnings('ignore:This DataLoader will create')
 def test_batches_depend_on_their_number_alone(parts):
-    straight = list(itertools.islice(MixtureLoader(parts, seed=3, **SIZES), 6))
-    later = itertools.islice(MixtureLoader(parts, seed=3, start=4, **SIZES), 2)
+    straight = list(
+        itertools.islice(MixtureLoader(parts, seed=3, flip_rate=0.5, **SIZES), 6)
+    )
+    later = itertools.islice(
+        MixtureLoader(parts, seed=3, start=4, flip_rate=0.5, **SIZES), 2
+    )
     for one, two in zip(straight[4:], later):
         same(one, two)
-    workers = MixtureLoader(parts, seed=3, num_workers=2, **SIZES)
+    workers = MixtureLoader(parts, seed=3, num_workers=2, flip_rate=0.5, **SIZES)
     for one, two in zip(straight, workers):
         same(one, two)
-    other = next(iter(MixtureLoader(parts, seed=4, **SIZES)))
+    other = next(iter(MixtureLoader(parts, seed=4, flip_rate=0.5, **SIZES)))
     assert other.input_id.tolist() != straight[0].input_id.tolist()
 
 
 def test_ranks_and_slices_make_up_the_batch(parts):
-    whole = MixtureLoader(parts, seed=5, **SIZES)
+    whole = MixtureLoader(parts, seed=5, flip_rate=0.5, **SIZES)
     shards = [
-        MixtureLoader(parts, seed=5, rank=r, num_replicas=2, num_slices=2, **SIZES)
+        MixtureLoader(
+            parts, seed=5, rank=r, num_replicas=2, num_slices=2, flip_rate=0.5, **SIZES
+        )
         for r in (0, 1)
     ]
     iterators = [iter(shard) for shard in shards]
@@ -70,6 +76,31 @@ def test_ranks_and_slices_make_up_the_batch(parts):
         pieces = [next(it) for it in iterators for _ in range(2)]
         assert [piece.num_contexts for piece in pieces] == [2, 2, 2, 2]
         same(cells, concatenate(pieces))
+
+
+def test_some_groups_have_other_embeddings(parts):
+    plain = MixtureLoader(parts, seed=3, **SIZES)
+    loader = MixtureLoader(parts, seed=3, flip_rate=0.5, **SIZES)
+    flipped = []
+    for position in range(20):
+        pairs = zip(plain.groups(position), loader.groups(position))
+        for (part, before), (other, after) in pairs:
+            assert part is other
+            names = ('text_embedding', 'column_embedding', 'fkey_embedding')
+            signs = []
+            for name in names:
+                one, two = before[name], after[name]
+                assert torch.equal(one.abs(), two.abs())
+                signs.append(torch.sign((one * two).sum(0)))
+            # The same signs for all, so that likeness stays.
+            for sign in signs[1:]:
+                assert (sign * signs[0] >= 0).all()
+            flipped.append(bool((signs[1] < 0).any()))
+            for key in ('value', 'target', 'row', 'input_id', 'text_index'):
+                assert torch.equal(before[key].nan_to_num(), after[key].nan_to_num())
+    assert 0.3 < np.mean(flipped) < 0.7  # 80 groups.
+    with pytest.raises(ValueError, match=r"'flip_rate' must lie in \[0, 1\]"):
+        MixtureLoader(parts, flip_rate=1.5, **SIZES)
 
 
 def test_a_batch_of_several_databases_predicts_what_each_alone_does(parts):

@@ -196,8 +196,9 @@ def _print_notes(summary: dict[str, Any], console: Console) -> None:
         )
     ready = [task['name'] for task in summary['tasks'] if task['trainable']]
     if ready and summary['path']:
+        what = f'{escape(summary["path"])} {escape(ready[0])}'
         console.print(
-            f'Train one: pyg-rfm finetune {escape(summary["path"])} '
-            f'{escape(ready[0])} --from-scratch --out runs/{escape(ready[0])}',
+            f'Ask the pretrained model: pyg-rfm evaluate {what}\n'
+            f'Train it further: pyg-rfm finetune {what} --out runs/{escape(ready[0])}',
             soft_wrap=True,
         )

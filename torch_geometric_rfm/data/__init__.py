@@ -7,6 +7,7 @@ from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.data.column_quantiles import column_quantiles
 from torch_geometric_rfm.data.column_sample import ColumnSample
 from torch_geometric_rfm.data.database import load_database, load_dataset, load_task
+from torch_geometric_rfm.data.flip_embeddings import flip_embeddings
 from torch_geometric_rfm.data.link_task import LinkTask
 from torch_geometric_rfm.data.multilabel import multilabel_tasks
 from torch_geometric_rfm.data.pair_history import PairHistory
@@ -46,6 +47,7 @@ __all__ = [
     'check_identity',
     'column_quantiles',
     'embed_strings',
+    'flip_embeddings',
     'get_text_encoder',
     'load_database',
     'load_dataset',

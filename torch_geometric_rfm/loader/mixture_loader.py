@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from torch_geometric_rfm.data.cell_data import CellData, concatenate
 from torch_geometric_rfm.data.cell_store import CellStore
+from torch_geometric_rfm.data.flip_embeddings import flip_embeddings
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.loader.context_loader import ContextLoader
 
@@ -50,11 +51,13 @@ class Draw(NamedTuple):
         part: Number of the part.
         num_cells: Cells of a context at most.
         inputs: Numbers of its inputs.
+        flip: Seed of the signs of its text embeddings, :obj:`None` to keep them.
     """
 
     part: int
     num_cells: int
     inputs: np.ndarray
+    flip: int | None = None
 
 
 def mixture_weights(
@@ -133,6 +136,8 @@ class MixtureLoader(DataLoader):
         weights (dict, optional): Factors of the probabilities of databases, or of
             parts by :obj:`"<database>/<part>"`; :obj:`*` stands for any letters.
             (default: :obj:`None`)
+        flip_rate (float): The share of groups whose text embeddings are changed by
+            :func:`~torch_geometric_rfm.data.flip_embeddings`. (default: :obj:`0.0`)
         seed (int): Seed of all draws. (default: :obj:`0`)
         rank, num_replicas (int): This process takes every
             :obj:`num_replicas`-th group of each batch, from the :obj:`rank`-th on.
@@ -164,6 +169,7 @@ class MixtureLoader(DataLoader):
         num_cells: Sequence[int] = (128,),
         temperature: float = 2.0,
         weights: dict[str, float] | None = None,
+        flip_rate: float = 0.0,
         seed: int = 0,
         rank: int = 0,
         num_replicas: int = 1,
@@ -185,7 +191,9 @@ class MixtureLoader(DataLoader):
                 f"'num_cells' must not be empty and 'rank' lie in [0, num_replicas) "
                 f'(got {list(num_cells)}, {rank} of {num_replicas})'
             )
-        self.parts = list(parts)
+        if not 0 <= flip_rate <= 1:
+            raise ValueError(f"'flip_rate' must lie in [0, 1] (got {flip_rate})")
+        self.parts, self.flip_rate = list(parts), flip_rate
         self.context_size, self.group_size = list(num_cells), group_size
         self.num_groups = batch_size // group_size
         self.mixture_seed, self.sampling = seed, sampling
@@ -231,9 +239,12 @@ class MixtureLoader(DataLoader):
         rng = np.random.default_rng((self.mixture_seed, position))
         num_cells = self.context_size[rng.integers(len(self.context_size))]
         chosen = rng.choice(len(self.parts), self.num_groups, p=self.probability)
+        inputs = [rng.integers(self.sizes[i], size=self.group_size) for i in chosen]
+        flipped = rng.random(self.num_groups) < self.flip_rate
+        seeds = np.where(flipped, rng.integers(2**31, size=self.num_groups), -1)
         return [
-            Draw(part, num_cells, rng.integers(self.sizes[part], size=self.group_size))
-            for part in chosen.tolist()
+            Draw(part, num_cells, rows, None if seed < 0 else seed)
+            for part, rows, seed in zip(chosen.tolist(), inputs, seeds.tolist())
         ]
 
     def _slice(self, position: int, number: int) -> list[Draw]:
@@ -249,17 +260,18 @@ class MixtureLoader(DataLoader):
         out = []
         for number in range(self.num_slices):
             for draw in self._slice(position, number):
-                part = self.parts[draw.part]
-                out.append((part, self._sample(draw, position)))
+                group = self._sample(draw, position)
+                out.append((self.parts[draw.part], self._receive(draw, group)))
         return out
+
+    def _receive(self, draw: Draw, group: Any) -> CellData:
+        cells: CellData = self._open(draw.part, draw.num_cells)._receive(group)
+        return cells if draw.flip is None else flip_embeddings(cells, draw.flip)
 
     def __iter__(self) -> Iterator[CellData]:  # type: ignore[override]
         for draws, groups in super().__iter__():
             yield concatenate(
-                [
-                    self._open(draw.part, draw.num_cells)._receive(group)
-                    for draw, group in zip(draws, groups)
-                ]
+                [self._receive(draw, group) for draw, group in zip(draws, groups)]
             )
 
     def __len__(self) -> int:

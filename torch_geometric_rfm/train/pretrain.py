@@ -161,6 +161,7 @@ def pretrain(
         num_cells=config.num_cells,
         temperature=config.temperature,
         weights=config.weights or None,
+        flip_rate=config.flip_rate,
         seed=config.seed,
         rank=fabric.global_rank,
         num_replicas=fabric.world_size,

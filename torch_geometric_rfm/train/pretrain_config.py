@@ -23,6 +23,9 @@ class PretrainConfig:
             :class:`~torch_geometric_rfm.loader.MixtureLoader`.
         autocomplete_weight (float): A further factor of tasks that ask for a column
             of the row itself, whose entities have no earlier labels to show.
+        flip_rate (float): The share of groups whose text embeddings are changed by
+            :func:`~torch_geometric_rfm.data.flip_embeddings`, so that the model learns
+            to read databases whose words it has never met.
         masking (dict): Strategies and weights of
             :class:`~torch_geometric_rfm.transforms.MaskCells`. The label of the
             seed is hidden under each of them.
@@ -60,6 +63,7 @@ class PretrainConfig:
     temperature: float = 2.0
     weights: dict[str, float] = field(default_factory=dict)
     autocomplete_weight: float = 1.0
+    flip_rate: float = 0.0
     masking: dict[str, float] = field(
         default_factory=lambda: {'target': 0.5, 'uniform': 0.25, 'column': 0.25}
     )

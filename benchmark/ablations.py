@@ -1,0 +1,156 @@
+r"""What the pretrained model of the package uses, by taking it away.
+
+    python benchmark/ablations.py examples/data/rel-f1 driver-dnf driver-top3 \
+        driver-position --json ablations.json --rst docs/ablations.txt
+
+The weights stay as they are; zero-shot test scores under the rolling protocol without
+past labels of the entity, with labels of others, without each attention, with column
+phrases dealt out anew, and without relative or absolute times.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from torch_geometric_rfm import RelationalPredictor
+from torch_geometric_rfm.data import CellData, CellType
+from torch_geometric_rfm.nn import RelationalTransformer
+from torch_geometric_rfm.train.evaluation import score_rows
+
+Change = Callable[[CellData], CellData]
+
+
+@contextmanager
+def changed_cells(model: RelationalTransformer, change: Change) -> Iterator[None]:
+    r"""The model sees changed contexts."""
+    handle = model.register_forward_pre_hook(
+        lambda _, args: (change(args[0].clone()), *args[1:])
+    )
+    yield
+    handle.remove()
+
+
+@contextmanager
+def without_attention(model: RelationalTransformer, name: str) -> Iterator[None]:
+    r"""An attention adds nothing, in any block."""
+    handles = [
+        block.attentions[name].register_forward_hook(lambda *args: 0.0 * args[2])
+        for block in model.blocks
+    ]
+    yield
+    for handle in handles:
+        handle.remove()
+
+
+@contextmanager
+def without_age(model: RelationalTransformer) -> Iterator[None]:
+    r"""No cell knows the age of its row."""
+    handle = model.encoder.norms['age'].register_forward_hook(
+        lambda *args: torch.zeros_like(args[2])
+    )
+    with changed_cells(model, no_relative_time):
+        yield
+    handle.remove()
+
+
+def no_relative_time(cells: CellData) -> CellData:
+    r"""No datetime tells how long before the seed it is."""
+    cells.relative_time = torch.zeros_like(cells.relative_time)
+    return cells
+
+
+def no_absolute_time(cells: CellData) -> CellData:
+    r"""No datetime tells when it is, but for how long before the seed."""
+    dates = cells.cell_type == CellType.DATETIME
+    cells.value = torch.where(dates, 0.0, cells.value)
+    return cells
+
+
+def shuffled_phrases(cells: CellData) -> CellData:
+    r"""Each column has the phrase of another, always of the same one."""
+    names = sorted(set(cells.phrases))
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0))
+    other = {name: names[order[i]] for i, name in enumerate(names)}
+    first = {name: i for i, name in enumerate(cells.phrases)}
+    index = torch.tensor([first[other[name]] for name in cells.phrases])
+    cells.column_embedding = cells.column_embedding[index]
+    return cells
+
+
+def ways(model: RelationalTransformer) -> dict[str, tuple[Any, dict[str, float]]]:
+    r"""For each ablation what holds while it is scored, and how it samples."""
+
+    @contextmanager
+    def nothing() -> Iterator[None]:
+        yield
+
+    out: dict[str, tuple[Any, dict[str, float]]] = {
+        'as it is': (nothing(), {}),
+        'without past labels of the entity': (nothing(), {'own_labels': 0.0}),
+        'with a tenth for recent labels of others': (nothing(), {'recent_labels': 0.1}),
+        'with a tenth for random labels of others': (nothing(), {'random_labels': 0.1}),
+    }
+    for name in model.attentions:
+        out[f'without {name} attention'] = (without_attention(model, name), {})
+    out['with column phrases shuffled'] = (changed_cells(model, shuffled_phrases), {})
+    out['without relative times'] = (without_age(model), {})
+    out['without absolute times'] = (changed_cells(model, no_absolute_time), {})
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('db')
+    parser.add_argument('tasks', nargs='+')
+    parser.add_argument('--model', type=Path, help='a run; that of the package if not')
+    parser.add_argument('--split', default='test')
+    parser.add_argument('--json', type=Path)
+    parser.add_argument('--rst', type=Path)
+    args = parser.parse_args()
+    predictor = RelationalPredictor.from_pretrained(args.model)
+    stores = [predictor.open_task(args.db, task) for task in args.tasks]
+    figures: dict[str, list[dict[str, float]]] = {}
+    for name, (ablation, sampling) in ways(predictor.model).items():
+        with ablation:
+            figures[name] = [
+                score_rows(
+                    predictor.model,
+                    store,
+                    store.rows_of_split(args.split),
+                    'rolling',
+                    **{**predictor.sampling, **sampling},
+                )
+                for store in stores
+            ]
+        print(
+            name, [f'{next(iter(f.values())):.4f}' for f in figures[name]], flush=True
+        )
+    if args.json is not None:
+        args.json.write_text(json.dumps(figures, indent=2) + '\n')
+    if args.rst is not None:
+        args.rst.write_text(table(args.tasks, figures))
+
+
+def table(tasks: list[str], figures: dict[str, list[dict[str, float]]]) -> str:
+    r"""The main metric of each task as a list table of reStructuredText."""
+    metrics = [next(iter(scores)) for scores in next(iter(figures.values()))]
+    head = ['', *(f'*{task}* ({m})' for task, m in zip(tasks, metrics))]
+    rows = [head] + [
+        [name, *(f'{next(iter(f.values())):.3f}' for f in scores)]
+        for name, scores in figures.items()
+    ]
+    lines = ['.. list-table::', '   :header-rows: 1', '']
+    for row in rows:
+        lines += [
+            f'   {"* -" if i == 0 else "  -"} {c}'.rstrip() for i, c in enumerate(row)
+        ]
+    return '\n'.join(lines) + '\n'
+
+
+if __name__ == '__main__':
+    main()

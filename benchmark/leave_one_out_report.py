@@ -1,0 +1,144 @@
+r"""The lines of leave_one_out.py as a table, and its learning curves as a picture.
+
+    python benchmark/leave_one_out_report.py runs/leave_one_out/results.jsonl \
+        --rst docs/leave_one_out.txt --plot docs/_static/leave_one_out.png
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt
+import numpy as np
+
+NUMBER = {'roc_auc': 1, 'nmae': -1, 'accuracy': 1}
+
+
+class Figures:
+    r"""Test scores of the rolling protocol by task and way."""
+
+    def __init__(self, lines: list[dict[str, Any]]) -> None:
+        self.tasks: dict[tuple[str, str], dict[tuple[str, int], dict]] = {}
+        self.baselines: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+        self.curves: dict[tuple[str, str], dict[tuple[str, int], list]] = {}
+        for line in lines:
+            key = line['database'], line['task']
+            way = line['way'], line['labels']
+            if 'curve' in line:
+                self.curves.setdefault(key, {})[way] = line['curve']
+            elif (line['split'], line['protocol']) == ('test', 'rolling'):
+                self.tasks.setdefault(key, {})[way] = line['metrics']
+                if 'baselines' in line:
+                    self.baselines[key] = line['baselines']
+
+    def metric(self, key: tuple[str, str]) -> str:
+        r"""The metric that a task is compared by."""
+        return next(iter(self.tasks[key][('zero-shot', 0)]))
+
+    def score(self, key: tuple[str, str], way: str, labels: int) -> float | None:
+        r"""A score, or none."""
+        scores = self.tasks[key].get((way, labels))
+        return None if scores is None else scores[self.metric(key)]
+
+    def floor(self, key: tuple[str, str]) -> float:
+        r"""The better of the global constant and the entity mean."""
+        metric = self.metric(key)
+        sign = NUMBER[metric]
+        names = ('global_mean', 'global_median', 'global_majority', 'entity_mean')
+        found = self.baselines[key]
+        scores = [found[n][metric] for n in names if n in found]
+        return sign * max(sign * score for score in scores)
+
+    def most(self, key: tuple[str, str]) -> int:
+        r"""The number of all train labels."""
+        return max(labels for _, labels in self.tasks[key])
+
+
+def table(figures: Figures) -> str:
+    r"""The scores as a list table of reStructuredText, and what they come to."""
+    head = ['database', 'task', 'metric', 'best simple', 'zero-shot', 'continued']
+    few = sorted({n for key in figures.tasks for _, n in figures.tasks[key] if n})
+    few = [
+        n for n in few if sum((('scratch', n) in w) for w in figures.tasks.values()) > 1
+    ]
+    for n in few:
+        head += [f'{n} labels, fine-tuned', 'scratch']
+    head += ['all labels, fine-tuned', 'scratch']
+    rows, wins, shares = [head], [], []
+    for key in figures.tasks:
+        metric, most = figures.metric(key), figures.most(key)
+        zero, floor = figures.score(key, 'zero-shot', 0), figures.floor(key)
+        assert zero is not None
+        wins.append(NUMBER[metric] * zero > NUMBER[metric] * floor)
+        cells = [floor, zero, figures.score(key, 'continued', 0)]
+        for n in [*few, most]:
+            way = n if n != most else most
+            cells += [figures.score(key, w, way) for w in ('fine-tuned', 'scratch')]
+        tuned = figures.score(key, 'fine-tuned', most)
+        if metric == 'roc_auc' and tuned is not None:
+            shares.append(zero / tuned)
+        rows.append([*key, metric, *('' if c is None else f'{c:.3f}' for c in cells)])
+    lines = ['.. list-table::', '   :header-rows: 1', '']
+    for row in rows:
+        lines += [
+            f'   {"* -" if i == 0 else "  -"} {cell}'.rstrip()
+            for i, cell in enumerate(row)
+        ]
+    text = f'Zero-shot beats the best simple prediction on {sum(wins)} of {len(wins)} '
+    lines += ['', f'{text}tasks.']
+    if shares:
+        lines[-1] += (
+            f' Over {len(shares)} binary tasks its AUROC is {np.mean(shares):.1%} of '
+            'that of the model fine-tuned on all labels.'
+        )
+    return '\n'.join(lines) + '\n'
+
+
+def plot(figures: Figures, path: Path) -> None:
+    r"""Val scores against steps, with all labels, fine-tuned and from scratch."""
+    keys = [key for key in figures.curves if figures.most(key)]
+    columns = min(4, len(keys))
+    height = -(-len(keys) // columns)
+    size = (3.2 * columns, 2.5 * height)
+    _, axes = plt.subplots(height, columns, figsize=size, squeeze=False)
+    for axis in axes.flat[len(keys) :]:
+        axis.axis('off')
+    for key, axis in zip(keys, axes.flat):
+        most, metric = figures.most(key), figures.metric(key)
+        for way in ('fine-tuned', 'scratch'):
+            curve = figures.curves[key].get((f'{way} curve', most))
+            if curve:
+                column = next(c for c in curve[0] if c.endswith(metric))
+                steps = [row['step'] for row in curve]
+                axis.plot(steps, [row[column] for row in curve], label=way)
+        axis.set_title(' '.join(key), fontsize=8)
+        axis.set_xlabel('step', fontsize=8)
+        axis.set_ylabel(f'val {metric}', fontsize=8)
+        axis.tick_params(labelsize=7)
+    axes.flat[0].legend(fontsize=8)
+    plt.tight_layout()
+    plt.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('results', type=Path)
+    parser.add_argument('--rst', type=Path)
+    parser.add_argument('--plot', type=Path)
+    args = parser.parse_args()
+    lines = [json.loads(line) for line in args.results.read_text().splitlines()]
+    figures = Figures(lines)
+    text = table(figures)
+    print(text)
+    if args.rst is not None:
+        args.rst.write_text(text)
+    if args.plot is not None:
+        plot(figures, args.plot)
+
+
+if __name__ == '__main__':
+    main()

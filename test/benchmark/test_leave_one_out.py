@@ -1,0 +1,92 @@
+import json
+import sys
+
+import pytest
+import torch
+
+from benchmark import leave_one_out
+from benchmark.leave_one_out_report import Figures, plot, table
+from torch_geometric_rfm.data import PreparedDatabase
+from torch_geometric_rfm.testing import toy_database, toy_task, toy_task_store
+
+
+@pytest.fixture(scope='module')
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('leave_one_out')
+    for seed, name in enumerate(('shop', 'kiosk')):
+        db = toy_database(seed)
+        store = toy_task_store(db=db)
+        tasks = [store.task, toy_task(db, 'regression')]
+        PreparedDatabase(name, store.store, tasks).save(folder / name)
+    config = {
+        'model': {'channels': 16, 'num_layers': 1, 'heads': 2, 'ff_channels': 16},
+        'num_cells': [16],
+        'batch_size': 8,
+        'masking': {'target': 1.0},
+        'weights': {'shop': 0.5, 'kiosk/*': 2.0},
+        'num_evals': 0,
+    }
+    (folder / 'config.json').write_text(json.dumps(config))
+    arguments = [
+        folder / 'shop', folder / 'kiosk', '--leave-out', 'shop', '--config',
+        folder / 'config.json', '--steps', 3, '--continued-steps', 2, '--labels', 20,
+        '--fit-steps', 4, '--fit-evals', 2, '--out', folder / 'out',
+    ]  # fmt: skip
+    arguments = list(map(str, arguments))
+
+    def run():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, 'argv', ['leave_one_out.py', *arguments])
+            leave_one_out.main()
+        return (folder / 'out' / 'results.jsonl').read_text()
+
+    text = run()
+    return folder, text, run
+
+
+def test_every_way_is_scored_once(results):
+    folder, text, run = results
+    lines = [json.loads(line) for line in text.splitlines()]
+    ways = {(line['way'], line['labels']) for line in lines}
+    everything = max(labels for _, labels in ways)
+    tuned = {
+        (way, n)
+        for way in ('fine-tuned', 'scratch', 'fine-tuned curve', 'scratch curve')
+        for n in (20, everything)
+    }
+    assert ways >= tuned | {('zero-shot', 0), ('continued', 0)}
+    assert {line['database'] for line in lines} == {'shop'}
+    assert run() == text
+    # What was killed while it wrote a line goes on before it.
+    path = folder / 'out' / 'results.jsonl'
+    whole = text.splitlines(keepends=True)
+    path.write_text(''.join(whole[:-1]) + whole[-1][:20])
+    assert len(run().splitlines()) == len(whole)
+
+
+def test_the_left_out_database_was_not_trained_on(results):
+    folder, _, _ = results
+    config = json.loads((folder / 'out' / 'without-shop' / 'config.json').read_text())
+    assert config['predictor']['training']['databases'] == ['kiosk']
+    assert config['predictor']['training']['weights'] == {'kiosk/*': 2.0}
+    state = torch.load(folder / 'out' / 'continued-shop' / 'state.pt')
+    parts = json.loads(state['settings'])['parts']
+    tables = {part.split("'")[1] for part in parts}
+    assert tables == {'customers', 'orders', 'shops'}
+
+
+def test_report(results, tmp_path):
+    lines = [json.loads(line) for line in results[1].splitlines()]
+    figures = Figures(lines)
+    assert len(figures.tasks) == 2
+    text = table(figures)
+    assert 'Zero-shot beats the best simple prediction on' in text
+    for key in figures.tasks:
+        zero = figures.score(key, 'zero-shot', 0)
+        assert f'{zero:.3f}' in text
+        sign = 1 if figures.metric(key) == 'roc_auc' else -1
+        found = figures.baselines[key].values()
+        best = max(sign * scores[figures.metric(key)] for scores in found)
+        assert sign * figures.floor(key) <= best
+    plot(figures, tmp_path / 'curves.png')
+    assert (tmp_path / 'curves.png').stat().st_size > 10_000
