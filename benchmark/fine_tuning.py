@@ -1,0 +1,134 @@
+r"""Fine-tuning of the pretrained model of the package beside training from scratch.
+
+    python benchmark/fine_tuning.py examples/data/rel-f1 driver-dnf driver-top3 \
+        driver-position --json fine_tuning.json --plot docs/_static/fine_tuning.png
+
+Both have the same shape, contexts, batches and steps, and are scored on val after the
+same ones, the best weights on test. Of each it says after how many steps the fine-tuned
+model is as good on val as the other ever gets.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt
+import torch
+
+from torch_geometric_rfm import RelationalPredictor
+from torch_geometric_rfm.data import TaskStore
+from torch_geometric_rfm.nn import RelationalTransformer
+from torch_geometric_rfm.train.evaluation import main_score, score_rows
+
+LR = {'scratch': 1.5e-3, 'fine-tuned': 5e-4}
+
+
+def new_predictor(way: str, seed: int) -> RelationalPredictor:
+    r"""The pretrained model, or a new one that is like it but for the weights."""
+    predictor = RelationalPredictor.from_pretrained()
+    if way == 'scratch':
+        torch.manual_seed(seed)
+        predictor.model = RelationalTransformer(**predictor.model.config)
+    return predictor
+
+
+def train(store: TaskStore, way: str, seed: int, args: Any) -> dict[str, Any]:
+    r"""The val scores after some steps, and the test score of the best weights."""
+    predictor = new_predictor(way, seed)
+    val = store.rows_of_split('val')
+    start = score_rows(predictor.model, store, val, 'rolling', **predictor.sampling)
+    result = predictor.fit_stores(
+        [store],
+        minutes=None,
+        num_steps=args.steps,
+        num_evals=args.evals,
+        patience=args.evals,
+        lr=LR[way],
+        seed=seed,
+        show_progress=False,
+    )
+    metric = next(iter(start))
+    curve = [(0, start[metric])]
+    curve += [(row['step'], row[f'val_{metric}']) for row in result.history]
+    test = store.rows_of_split('test')
+    scores = score_rows(predictor.model, store, test, 'rolling', **predictor.sampling)
+    return {'curve': curve, 'test': scores[metric], 'metric': metric}
+
+
+def compare(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    r"""After how many steps fine-tuned models reach what new ones come to, on the mean
+    of the seeds.
+    """
+    sign = main_score({runs[0]['metric']: 1.0})
+    mean = {}
+    for way in LR:
+        curves = [run['curve'] for run in runs if run['way'] == way]
+        mean[way] = [
+            (points[0][0], sum(score for _, score in points) / len(points))
+            for points in zip(*curves)
+        ]
+    goal = max(sign * score for _, score in mean['scratch'])
+    needed = next(step for step, s in mean['scratch'] if sign * s >= goal)
+    reached = [step for step, s in mean['fine-tuned'] if sign * s >= goal]
+    best = {
+        way: sign * max(sign * s for _, s in points) for way, points in mean.items()
+    }
+    return {
+        'steps from scratch': needed,
+        'steps fine-tuned': reached[0] if reached else None,
+        'best val': best,
+        'test': {way: [run['test'] for run in runs if run['way'] == way] for way in LR},
+    }
+
+
+def plot(runs: list[dict[str, Any]], path: Path) -> None:
+    r"""Val scores against steps, a panel a task, a thin line a seed."""
+    tasks = list(dict.fromkeys(run['task'] for run in runs))
+    size = (3.6 * len(tasks), 3)
+    _, axes = plt.subplots(1, len(tasks), figsize=size, squeeze=False)
+    for task, axis in zip(tasks, axes[0]):
+        for way, colour in zip(LR, ('tab:gray', 'tab:blue')):
+            for i, run in enumerate(
+                run for run in runs if (run['task'], run['way']) == (task, way)
+            ):
+                label = way if i == 0 else None
+                axis.plot(*zip(*run['curve']), color=colour, label=label, alpha=0.8)
+                axis.set_ylabel(f'val {run["metric"]}')
+        axis.set_title(task)
+        axis.set_xlabel('step')
+    axes[0][0].legend()
+    plt.tight_layout()
+    plt.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('db')
+    parser.add_argument('tasks', nargs='+')
+    parser.add_argument('--steps', type=int, default=600)
+    parser.add_argument('--evals', type=int, default=20)
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
+    parser.add_argument('--json', type=Path)
+    parser.add_argument('--plot', type=Path)
+    args = parser.parse_args()
+    runs = []
+    for task in args.tasks:
+        store = RelationalPredictor.from_pretrained().open_task(args.db, task)
+        for seed in args.seeds:
+            for way in LR:
+                run = {'task': task, 'way': way, 'seed': seed}
+                runs.append(run | train(store, way, seed, args))
+        found = compare([run for run in runs if run['task'] == task])
+        print(task, json.dumps(found), flush=True)
+    if args.json is not None:
+        args.json.write_text(json.dumps(runs, indent=1) + '\n')
+    if args.plot is not None:
+        plot(runs, args.plot)
+
+
+if __name__ == '__main__':
+    main()
