@@ -23,8 +23,9 @@ from torch_geometric_rfm import RelationalPredictor
 from torch_geometric_rfm.data import TaskStore
 from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.train.evaluation import main_score, score_rows
+from torch_geometric_rfm.train.train_config import FINE_TUNING_LR, TrainConfig
 
-LR = {'scratch': 1.5e-3, 'fine-tuned': 5e-4}
+LR = {'scratch': TrainConfig.lr, 'fine-tuned': FINE_TUNING_LR}
 
 
 def new_predictor(way: str, seed: int) -> RelationalPredictor:
@@ -47,6 +48,7 @@ def train(store: TaskStore, way: str, seed: int, args: Any) -> dict[str, Any]:
         num_steps=args.steps,
         num_evals=args.evals,
         patience=args.evals,
+        max_val_rows=len(val),
         lr=LR[way],
         seed=seed,
         show_progress=False,

@@ -33,6 +33,7 @@ from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.train import PretrainConfig, pretrain
 from torch_geometric_rfm.train.evaluation import draw_rows, score_rows
 from torch_geometric_rfm.train.mixture import open_databases
+from torch_geometric_rfm.train.train_config import FINE_TUNING_LR
 
 PROTOCOLS, SPLITS = ('rolling', 'frozen'), ('val', 'test')
 KEYS = ('database', 'task', 'way', 'labels', 'protocol', 'split', 'seed')
@@ -105,6 +106,7 @@ def score(
             )
             seconds = round(time.monotonic() - start, 1)
             line = {'metrics': metrics, 'rows': len(rows), 'seconds': seconds}
+            line['train_rows'] = len(store.rows_of_split('train'))
             if with_baselines and len(rows) == len(store.rows_of_split(split)):
                 line['baselines'] = evaluate_baselines(store, split, protocol)
             results.add(**where, **line)
@@ -160,15 +162,19 @@ def load(folder: Path) -> RelationalPredictor:
 
 
 def _weights(
-    databases: list[PreparedDatabase], weights: dict[str, float]
+    left_out: PreparedDatabase,
+    others: list[PreparedDatabase],
+    weights: dict[str, float],
 ) -> dict[str, float]:
-    # Without the patterns that name the database that is left out.
-    names = [d.name for d in databases]
-    names += [f'{d.name}/{task.name}' for d in databases for task in d.tasks]
+    # Without the patterns that name nothing but the database that is left out.
+    def fits(pattern: str, database: PreparedDatabase) -> bool:
+        names = [f'{database.name}/{task.name}' for task in database.tasks]
+        return any(fnmatchcase(name, pattern) for name in [database.name, *names])
+
     return {
         pattern: weight
         for pattern, weight in weights.items()
-        if any(fnmatchcase(name, pattern) for name in names)
+        if not fits(pattern, left_out) or any(fits(pattern, d) for d in others)
     }
 
 
@@ -186,7 +192,7 @@ def leave_out(database: PreparedDatabase, others: list[PreparedDatabase], args: 
     pretrain(
         [*others, database],
         folder,
-        replace(args.config, weights=_weights(others, args.config.weights)),
+        replace(args.config, weights=_weights(database, others, args.config.weights)),
         exclude=[database.name],
         text_encoder=args.encoder,
         resume=True,
@@ -269,7 +275,7 @@ def main() -> None:
     parser.add_argument('--fit-steps', type=int, default=500)
     parser.add_argument('--fit-evals', type=int, default=10)
     parser.add_argument('--lr', type=float, default=1.5e-3)
-    parser.add_argument('--fine-tune-lr', type=float, default=5e-4)
+    parser.add_argument('--fine-tune-lr', type=float, default=FINE_TUNING_LR)
     parser.add_argument('--max-rows', type=int, default=10**9, help='scored rows')
     parser.add_argument('--text-encoder', default='hashing')
     parser.add_argument('--seed', type=int, default=0)

@@ -16,6 +16,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 NUMBER = {'roc_auc': 1, 'nmae': -1, 'accuracy': 1}
+SIMPLE = (
+    'global_mean',
+    'global_median',
+    'class_frequency',
+    'entity_mean',
+    'entity_class_frequency',
+)
 
 
 class Figures:
@@ -24,6 +31,7 @@ class Figures:
     def __init__(self, lines: list[dict[str, Any]]) -> None:
         self.tasks: dict[tuple[str, str], dict[tuple[str, int], dict]] = {}
         self.baselines: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+        self.most: dict[tuple[str, str], int] = {}
         self.curves: dict[tuple[str, str], dict[tuple[str, int], list]] = {}
         for line in lines:
             key = line['database'], line['task']
@@ -32,6 +40,8 @@ class Figures:
                 self.curves.setdefault(key, {})[way] = line['curve']
             elif (line['split'], line['protocol']) == ('test', 'rolling'):
                 self.tasks.setdefault(key, {})[way] = line['metrics']
+                if line['way'] == 'zero-shot':
+                    self.most[key] = line['train_rows']
                 if 'baselines' in line:
                     self.baselines[key] = line['baselines']
 
@@ -44,40 +54,37 @@ class Figures:
         scores = self.tasks[key].get((way, labels))
         return None if scores is None else scores[self.metric(key)]
 
-    def floor(self, key: tuple[str, str]) -> float:
-        r"""The better of the global constant and the entity mean."""
+    def floor(self, key: tuple[str, str]) -> float | None:
+        r"""The best constant or mean of the entity, if all rows were scored."""
         metric = self.metric(key)
         sign = NUMBER[metric]
-        names = ('global_mean', 'global_median', 'global_majority', 'entity_mean')
-        found = self.baselines[key]
-        scores = [found[n][metric] for n in names if n in found]
-        return sign * max(sign * score for score in scores)
-
-    def most(self, key: tuple[str, str]) -> int:
-        r"""The number of all train labels."""
-        return max(labels for _, labels in self.tasks[key])
+        found = self.baselines.get(key, {})
+        scores = [found[name][metric] for name in SIMPLE if name in found]
+        return sign * max(sign * score for score in scores) if scores else None
 
 
 def table(figures: Figures) -> str:
     r"""The scores as a list table of reStructuredText, and what they come to."""
     head = ['database', 'task', 'metric', 'best simple', 'zero-shot', 'continued']
-    few = sorted({n for key in figures.tasks for _, n in figures.tasks[key] if n})
-    few = [
-        n for n in few if sum((('scratch', n) in w) for w in figures.tasks.values()) > 1
-    ]
-    for n in few:
+    few = {
+        labels
+        for key, ways in figures.tasks.items()
+        for _, labels in ways
+        if labels not in (0, figures.most[key])
+    }
+    for n in sorted(few):
         head += [f'{n} labels, fine-tuned', 'scratch']
     head += ['all labels, fine-tuned', 'scratch']
     rows, wins, shares = [head], [], []
     for key in figures.tasks:
-        metric, most = figures.metric(key), figures.most(key)
+        metric, most = figures.metric(key), figures.most[key]
         zero, floor = figures.score(key, 'zero-shot', 0), figures.floor(key)
         assert zero is not None
-        wins.append(NUMBER[metric] * zero > NUMBER[metric] * floor)
+        if floor is not None:
+            wins.append(NUMBER[metric] * zero > NUMBER[metric] * floor)
         cells = [floor, zero, figures.score(key, 'continued', 0)]
-        for n in [*few, most]:
-            way = n if n != most else most
-            cells += [figures.score(key, w, way) for w in ('fine-tuned', 'scratch')]
+        for n in [*sorted(few), most]:
+            cells += [figures.score(key, w, n) for w in ('fine-tuned', 'scratch')]
         tuned = figures.score(key, 'fine-tuned', most)
         if metric == 'roc_auc' and tuned is not None:
             shares.append(zero / tuned)
@@ -100,7 +107,9 @@ def table(figures: Figures) -> str:
 
 def plot(figures: Figures, path: Path) -> None:
     r"""Val scores against steps, with all labels, fine-tuned and from scratch."""
-    keys = [key for key in figures.curves if figures.most(key)]
+    keys = list(figures.curves)
+    if not keys:
+        return
     columns = min(4, len(keys))
     height = -(-len(keys) // columns)
     size = (3.2 * columns, 2.5 * height)
@@ -108,7 +117,7 @@ def plot(figures: Figures, path: Path) -> None:
     for axis in axes.flat[len(keys) :]:
         axis.axis('off')
     for key, axis in zip(keys, axes.flat):
-        most, metric = figures.most(key), figures.metric(key)
+        most, metric = figures.most[key], figures.metric(key)
         for way in ('fine-tuned', 'scratch'):
             curve = figures.curves[key].get((f'{way} curve', most))
             if curve:

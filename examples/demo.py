@@ -58,7 +58,7 @@ def main() -> None:
     # Fine-tuning, on rows of the train split; the best weights on val are kept:
     console.print(f'Fine-tuning {predictor.model} for {args.minutes:g} minutes.')
     result = predictor.fit_stores(
-        [store], args.out, minutes=args.minutes, lr=5e-4, seed=args.seed
+        [store], args.out, minutes=args.minutes, seed=args.seed
     )
     console.print(
         f'{result.contexts:,} contexts in {result.seconds:.0f} s '

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 from safetensors import safe_open
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from torch_geometric_rfm import RelationalPredictor
 from torch_geometric_rfm.cli.app import app
 from torch_geometric_rfm.train.checkpoint import PRETRAINED
 from torch_geometric_rfm.train.evaluation import draw_rows, score_rows
+from torch_geometric_rfm.train.train_config import FINE_TUNING_LR
 
 REL_F1 = Path(__file__).parents[1] / 'examples' / 'data' / 'rel-f1'
 
@@ -65,8 +67,13 @@ def test_commands_use_it_when_no_model_is_named(tmp_path):
     run('predict', REL_F1, 'driver-top3', '--split', 'test', '--out', out)
     assert len(out.read_text().splitlines()) == 727
     run('finetune', REL_F1, 'driver-top3', '--out', tmp_path / 'run', '--minutes', 0.01)
+    weights = load_file(PRETRAINED / 'model.safetensors')
+    further = load_file(tmp_path / 'run' / 'model.safetensors')
+    name = 'encoder.lins.column.weight'
+    start = weights[name].float()
+    assert 0 < (further[name] - start).norm() < 0.2 * start.norm()
     config = json.loads((tmp_path / 'run' / 'config.json').read_text())
-    assert config['predictor']['text_encoder']['name'] == 'hashing-384-0'
+    assert config['predictor']['training']['lr'] == FINE_TUNING_LR
 
 
 def test_what_it_cannot_do_is_named(tmp_path):

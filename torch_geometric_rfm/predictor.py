@@ -40,7 +40,7 @@ from torch_geometric_rfm.train.recommend import (
     save_recommender,
 )
 from torch_geometric_rfm.train.sampling import SAMPLING
-from torch_geometric_rfm.train.train_config import TrainConfig
+from torch_geometric_rfm.train.train_config import FINE_TUNING_LR, TrainConfig
 from torch_geometric_rfm.train.training_loop import FitResult
 
 
@@ -144,7 +144,9 @@ class RelationalPredictor:
                 :obj:`model.safetensors`. (default: :obj:`None`)
             horizon (str, optional): See :meth:`open_task`.
             show_progress (bool): Whether to draw a progress bar.
-            **config: Fields of :class:`~torch_geometric_rfm.train.TrainConfig`.
+            **config: Fields of :class:`~torch_geometric_rfm.train.TrainConfig`. Of
+                a model that was trained before, :obj:`lr` is a third of that of a
+                new one, unless given.
         """
         names = task if isinstance(task, (list, tuple)) else [task]
         stores = [self.open_task(db, name, horizon) for name in names]
@@ -158,6 +160,8 @@ class RelationalPredictor:
         **config: Any,
     ) -> FitResult:
         r"""Trains on tasks already opened; see :meth:`fit`."""
+        if self.training:
+            config = {'lr': FINE_TUNING_LR, **config}
         train_config = TrainConfig(**config)
         for store in stores:
             self._check_store(store)
@@ -472,7 +476,7 @@ class RelationalPredictor:
             True
         """
         folder = PRETRAINED if name_or_path is None else Path(name_or_path)
-        if not folder.exists():
+        if name_or_path is not None and not folder.exists():
             if len(folder.parts) != 2:
                 raise FileNotFoundError(
                     f"no folder '{name_or_path}', and it is no Hub id 'org/model' "

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from torch_geometric_rfm.data import PreparedDatabase, get_text_encoder
 from torch_geometric_rfm.data.prepared_database import is_prepared, prepare_database
 from torch_geometric_rfm.datasets import SyntheticRelationalDatabase, generate_tasks
+from torch_geometric_rfm.datasets.task_maker import GENERATOR_VERSION
 
 HELD_OUT = 'rel-f1'
 NUM_DRAWS, MAX_TASKS, MAX_ROWS = 4, 36, 20_000
@@ -33,13 +34,8 @@ def real(source: Path, encoder) -> PreparedDatabase:
                 found.setdefault(task.name, task)
         return list(found.values())
 
-    return prepare_database(
-        source,
-        encoder,
-        None,
-        generate,
-        f'checkpoint-{NUM_DRAWS}-{MAX_TASKS}-{MAX_ROWS}',
-    )
+    generator = f'checkpoint {GENERATOR_VERSION}, {NUM_DRAWS}, {MAX_TASKS}, {MAX_ROWS}'
+    return prepare_database(source, encoder, None, generate, generator)
 
 
 def synthetic(seed: int, encoder) -> PreparedDatabase:

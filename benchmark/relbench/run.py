@@ -121,10 +121,12 @@ def sweep(args: argparse.Namespace) -> int:
     for task, kind, names in plan:
         inputs = None
         for name in names:
-            is_fixed = make_model(name, kind, task).deterministic
+            model = make_model(name, kind, task)
+            is_fixed = model.deterministic
             for seed in args.seeds[:1] if is_fixed else dict.fromkeys(args.seeds):
                 key = (database_name(args.db), task, name)
                 lines = done.get(key if is_fixed else (*key, seed), [])
+                lines = [line for line in lines if model.is_current(line)]
                 if len(lines) >= len(PROTOCOLS) and not args.check_leaks:
                     print(
                         f'{task}, {name}, seed {seed}: stands in {args.out} '
@@ -139,6 +141,10 @@ def sweep(args: argparse.Namespace) -> int:
                         args.text_encoder,
                         args.out.parent / 'models',
                     )
+                reason = model.reason_against(inputs)
+                if reason is not None:
+                    print(f'{task}, {name}: not run, as {reason}')
+                    break
                 try:
                     if args.check_leaks:
                         check(inputs, name, seed, args.minutes)

@@ -194,7 +194,11 @@ def _print_notes(summary: dict[str, Any], console: Console) -> None:
             '[yellow]--horizon[/] says how long after the time of a row its label is '
             "known, for example --horizon '45 days'."
         )
-    ready = [task['name'] for task in summary['tasks'] if task['trainable']]
+    ready = [
+        task['name']
+        for task in summary['tasks']
+        if task['trainable'] and task['type'] != 'recommendation'
+    ]
     if ready and summary['path']:
         what = f'{escape(summary["path"])} {escape(ready[0])}'
         console.print(

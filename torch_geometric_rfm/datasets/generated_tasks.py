@@ -23,10 +23,12 @@ def generate_tasks(
 
     *Forecasts*, by DuckDB SQL: over every path of one or two foreign keys from an
     entity down to dated happenings and over several horizons, how many there will
-    be, whether any, and of each number or boolean column the sum, the mean and the
-    next value. Entities are asked about at regular times, those to which something
-    happened in the last three horizons. A window is :math:`(t, t + horizon]`, and
-    train windows end by the val cutoff, val windows by the test cutoff.
+    be, whether any, of each number or boolean column the sum, the mean and the next
+    value, and of numbers whether one will be low or high: beyond a fifth of those up
+    to the val cutoff. Entities are asked about at regular times, those to which
+    something happened in the last three horizons. A window is
+    :math:`(t, t + horizon]`, and train windows end by the val cutoff, val windows by
+    the test cutoff.
 
     *Autocomplete*: any number or boolean column is hidden, together with columns
     that would give it away, and asked for at the time of its row; rows of undated

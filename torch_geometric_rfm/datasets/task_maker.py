@@ -35,6 +35,9 @@ from torch_geometric_rfm.datasets.usable_labels import (
 if TYPE_CHECKING:
     from relbench.base import Database
 
+GENERATOR_VERSION = 2
+r"""Changes with the tasks that are made of a database by the same arguments."""
+
 _PER_WINDOW = 2
 
 
@@ -133,8 +136,9 @@ class TaskMaker:
             horizons = choose_horizons(events.gaps(val), *span)
             if not horizons:
                 return self._drop(name, 'no horizon fits the pace and the splits')
+        forecasts = forecasts_of(self.tables[path.events], events.bounds(val))
         for horizon in horizons:
-            usable = self._usable(name, events, path, horizon)
+            usable = self._usable(name, events, path, horizon, forecasts)
             if self.max_tasks is not None:
                 usable = usable[:_PER_WINDOW]
             for title, forecast, labels in usable:
@@ -148,10 +152,13 @@ class TaskMaker:
                 )
 
     def _usable(
-        self, name: str, events: ForecastTables, path: ForeignKeyPath, horizon: int
+        self,
+        name: str,
+        events: ForecastTables,
+        path: ForeignKeyPath,
+        horizon: int,
+        forecasts: list[Forecast],
     ) -> list[tuple[str, Forecast, Labels]]:
-        bounds = events.bounds(self.val_seconds)
-        forecasts = forecasts_of(self.tables[path.events], bounds)
         if self.max_tasks is not None:
             chosen = self.rng.permutation(len(forecasts))[: 2 * _PER_WINDOW]
             forecasts = [forecasts[i] for i in chosen]

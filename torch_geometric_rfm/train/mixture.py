@@ -14,6 +14,7 @@ from torch_geometric_rfm.data.prepared_database import (
 from torch_geometric_rfm.data.store_arrays import NEVER
 from torch_geometric_rfm.data.text_encoder import TextEncoder, check_identity
 from torch_geometric_rfm.datasets import SyntheticRelationalDatabase, generate_tasks
+from torch_geometric_rfm.datasets.task_maker import GENERATOR_VERSION
 from torch_geometric_rfm.loader.mixture_loader import MixturePart
 from torch_geometric_rfm.train.pretrain_config import PretrainConfig
 from torch_geometric_rfm.transforms import MaskCells
@@ -108,7 +109,8 @@ def _generator(max_tasks: int, seed: int) -> tuple[Any, str]:
     def generate(dataset: Any) -> Sequence[Any]:
         return generate_tasks(dataset, seed=seed, max_tasks=max_tasks)
 
-    return generate, f'generate_tasks(seed={seed}, max_tasks={max_tasks})'
+    version = f'generate_tasks {GENERATOR_VERSION}'
+    return generate, f'{version}, seed={seed}, max_tasks={max_tasks}'
 
 
 def make_parts(

@@ -89,7 +89,7 @@ def pretrain(
 
     Args:
         databases (list): What :func:`~torch_geometric_rfm.data.prepare_database`
-            takes.
+            takes, and :obj:`"synthetic:FIRST-LAST"` for synthetic databases.
         out (str): The run folder.
         config (PretrainConfig, optional): How to train. (default: :obj:`None`)
         exclude (list): Names of databases that are scored on their val rows, and
@@ -195,7 +195,8 @@ def pretrain(
         'databases': [str(database) for database in trained],
         'parts': [f'{p}: {n}' for p, n in zip(loader.parts, loader.sizes)],
     }
-    state = load_state(folder, settings) if resume else None
+    defaults = PretrainConfig().settings
+    state = load_state(folder, settings, defaults) if resume else None
     predictor = {
         'text_encoder': encoder.identity(),
         'sampling': sampling,

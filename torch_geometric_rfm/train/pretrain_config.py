@@ -34,7 +34,8 @@ class PretrainConfig:
         unlabelled (list): Databases that are trained on without their labels: their
             own cells are hidden and none of their tasks is used.
         generated_tasks (int): Tasks that are generated for each database, at most,
-            beside its own; prepared folders have theirs already.
+            beside its own; of synthetic ones in their place. Prepared folders have
+            theirs already.
         sampling (dict): Arguments of
             :class:`~torch_geometric_rfm.loader.ContextLoader`.
         lr, weight_decay, warmup, clip, huber_delta, ema: See

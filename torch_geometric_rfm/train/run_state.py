@@ -67,8 +67,15 @@ def save_state(folder: Path, state: dict[str, Any], settings: dict[str, Any]) ->
     write_atomically(folder / STATE_FILE, lambda part: torch.save(content, part))
 
 
-def load_state(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+def load_state(
+    folder: Path, settings: dict[str, Any], defaults: dict[str, Any] | None = None
+) -> dict[str, Any] | None:
     r"""Reads where a run stands, :obj:`None` if nothing was saved yet.
+
+    Args:
+        folder: The folder of the run.
+        settings: What it must have been begun with.
+        defaults: What settings are of runs that are older than these settings.
 
     Raises:
         ValueError: If it is damaged, of a later format, or of a run with other
@@ -89,8 +96,9 @@ def load_state(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
             f"'{path}' has format {content['format_version']}, this version reads up "
             f'to {FORMAT_VERSION}. Upgrade torch-geometric-rfm.'
         )
-    before = json.loads(content['settings'])
-    now = json.loads(json.dumps(settings, sort_keys=True, default=str))
+    older = json.loads(json.dumps(defaults or {}, default=str))
+    before = older | json.loads(content['settings'])
+    now = json.loads(json.dumps(settings, default=str))
     changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
     if changed:
         pairs = (f'{k} {before.get(k)!r} (got {now.get(k)!r})' for k in changed)

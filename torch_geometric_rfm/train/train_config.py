@@ -1,5 +1,8 @@
 from dataclasses import dataclass
 
+FINE_TUNING_LR = 5e-4
+r"""The peak learning rate of models that were trained before, unless told otherwise."""
+
 
 @dataclass
 class TrainConfig:

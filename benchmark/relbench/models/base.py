@@ -30,6 +30,14 @@ class Model:
     def __init__(self) -> None:
         self.settings: dict[str, Any] = {}
 
+    def reason_against(self, inputs: Inputs) -> str | None:
+        r"""Why it is not run on a task that is of a type that it can do, if so."""
+        return None
+
+    def is_current(self, line: dict[str, Any]) -> bool:
+        r"""Whether a line is of this model as it is now."""
+        return True
+
     def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
         r"""Trains on the train split.
 

@@ -12,6 +12,7 @@ from torch_geometric_rfm import RelationalPredictor
 from torch_geometric_rfm.data import TaskStore
 from torch_geometric_rfm.data.atomic_file import write_atomically
 from torch_geometric_rfm.nn import RelationalTransformer
+from torch_geometric_rfm.train.checkpoint import PRETRAINED
 
 SETTINGS: dict[str, dict[str, Any]] = {
     'model': {'number_encoding': 'piecewise'},
@@ -24,14 +25,11 @@ sampler, and of :class:`~torch_geometric_rfm.train.TrainConfig`."""
 SAMPLING: dict[str, dict[str, Any]] = {'rel-f1': {'own_labels': 0.15}}
 r"""What differs for a database, chosen on val."""
 
-FINE_TUNING_LR = 5e-4
-
 
 class RelationalTransformerModel(Model):
     r"""The small Relational Transformer from scratch, on the one task."""
 
     kinds = (*Model.kinds, 'multiclass_classification', 'recommendation')
-    training: dict[str, Any] = SETTINGS['training']
 
     def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
         self._train(inputs, [inputs.store], seed, minutes)
@@ -40,7 +38,7 @@ class RelationalTransformerModel(Model):
         self, inputs: Inputs, stores: list[TaskStore], seed: int, minutes: float
     ) -> None:
         self.predictor = self.new_predictor(inputs, seed)
-        training = {'minutes': minutes, **self.training, 'seed': seed}
+        training = {'minutes': minutes, **SETTINGS['training'], 'seed': seed}
         result = self.predictor.fit_stores(stores, show_progress=False, **training)
         self.settings = {
             **self.predictor.model.config,
@@ -111,42 +109,58 @@ class JointRelationalTransformer(RelationalTransformerModel):
         return inputs.models / f'{inputs.database}-{seed}-{minutes:g}-{digest}'
 
 
-class ZeroShotRelationalTransformer(RelationalTransformerModel):
-    r"""The pretrained model of the package, as it is.
-
-    Databases that it was pretrained on are refused: there it would be no zero-shot.
-    """
-
-    kinds = Model.kinds
-    deterministic = True
-
-    def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
-        self.predictor = RelationalPredictor.from_pretrained()
-        seen = self.predictor.training['databases']
-        if inputs.database in seen:
-            raise ValueError(
-                f"the model was pretrained on '{inputs.database}': no zero-shot (it "
-                f'has seen {", ".join(seen)})'
-            )
-        self.settings = {
-            **self.predictor.model.config,
-            **self.predictor.sampling,
-            'pretraining': self.predictor.training,
-        }
-
-
-class FineTunedRelationalTransformer(RelationalTransformerModel):
-    r"""The pretrained model of the package, fine-tuned on the one task.
-
-    Of databases that it was pretrained on it has seen train rows before.
-    """
+class PretrainedRelationalTransformer(RelationalTransformerModel):
+    r"""What the pretrained model of the package comes to."""
 
     kinds = Model.kinds
 
     def new_predictor(self, inputs: Inputs, seed: int) -> RelationalPredictor:
         return RelationalPredictor.from_pretrained()
 
-    training = {'num_evals': 6, 'lr': FINE_TUNING_LR}
+    def reason_against(self, inputs: Inputs) -> str | None:
+        encoder = RelationalPredictor.from_pretrained().text_encoder
+        if inputs.store.store.text_encoder.identity() != encoder.identity():
+            return f"the pretrained model needs text encoder '{encoder.name}'"
+        return None
+
+    def is_current(self, line: dict[str, Any]) -> bool:
+        return line['hyper_parameters'].get('weights') == _digest_of_weights()
+
+
+class ZeroShotRelationalTransformer(PretrainedRelationalTransformer):
+    r"""The pretrained model of the package, as it is."""
+
+    deterministic = True
+
+    def reason_against(self, inputs: Inputs) -> str | None:
+        seen = RelationalPredictor.from_pretrained().training['databases']
+        if inputs.database in seen:
+            return f"the model was pretrained on '{inputs.database}'"
+        return super().reason_against(inputs)
+
+    def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
+        self.predictor = self.new_predictor(inputs, seed)
+        self.settings = {
+            **self.predictor.model.config,
+            **self.predictor.sampling,
+            'weights': _digest_of_weights(),
+        }
+
+
+class FineTunedRelationalTransformer(PretrainedRelationalTransformer):
+    r"""The pretrained model of the package, fine-tuned on the one task.
+
+    Of databases that it was pretrained on it has seen train rows before.
+    """
+
+    def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
+        super().fit(inputs, seed, minutes)
+        self.settings['weights'] = _digest_of_weights()
+
+
+def _digest_of_weights() -> str:
+    content = (PRETRAINED / 'model.safetensors').read_bytes()
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def _new_model(store: TaskStore, seed: int) -> RelationalTransformer:
