@@ -1,4 +1,6 @@
-r"""Whether one model is better than another: a paired bootstrap over test rows."""
+r"""Whether one model is better than another: a paired bootstrap over the entities of
+test rows, and over seeds.
+"""
 
 import numpy as np
 
@@ -7,11 +9,22 @@ from benchmark.relbench.links import average_precision
 NUM_RESAMPLES = 2000
 
 
-def resamples(num_rows: int, count: int = NUM_RESAMPLES, seed: int = 0) -> np.ndarray:
-    r""":obj:`[count, num_rows]` how often each row is drawn."""
+def resamples(
+    entity: np.ndarray, count: int = NUM_RESAMPLES, seed: int = 0
+) -> np.ndarray:
+    r""":obj:`[count, n]` how often each row is drawn. Entities are drawn, each with all
+    of its rows, as rows of one entity depend on each other.
+
+    Args:
+        entity: :obj:`[n]` the entity of each row.
+        count: Number of resamples.
+        seed: Seed of the draws.
+    """
     rng = np.random.default_rng(seed)
-    weights = rng.multinomial(num_rows, np.full(num_rows, 1 / num_rows), size=count)
-    return weights.astype(np.float64)
+    _, place = np.unique(entity, return_inverse=True)
+    size = int(place.max()) + 1
+    weights = rng.multinomial(size, np.full(size, 1 / size), size=count)
+    return weights[:, place].astype(np.float64)
 
 
 def resampled_roc_auc(
@@ -47,7 +60,7 @@ def resampled(
     kind: str, label: np.ndarray, predictions: list[np.ndarray], weights: np.ndarray
 ) -> np.ndarray:
     r"""The goodness of a model, higher is better, under each row of weights: the
-    mean over its seeds.
+    mean over its seeds, of which each resample draws as many as there are.
     """
     if kind == 'regression':
         values = [-resampled_mae(label, one, weights) for one in predictions]
@@ -59,7 +72,10 @@ def resampled(
         values = [weights @ one / weights.sum(axis=1) for one in right]
     else:
         values = [resampled_roc_auc(label, one, weights) for one in predictions]
-    return np.mean(values, axis=0)
+    num_seeds = len(values)
+    rng = np.random.default_rng(num_seeds)
+    share = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), len(weights))
+    return (share.T / num_seeds * np.array(values)).sum(axis=0)
 
 
 def is_better(best: np.ndarray, other: np.ndarray) -> bool:

@@ -25,7 +25,7 @@ def draw_plots(lines: Lines, folder: Path, out: Path) -> list[Path]:
         draw = {'regression': _draw_residuals, 'recommendation': _draw_hits}
         draw.get(group[0]['kind'], _draw_reliability)(left, group, folder)
         _draw_seconds(right, group)
-        figure.suptitle(f'{database}: {task}, test, {protocol} protocol')
+        figure.suptitle(f'{database}: {task}, test, {protocol} protocol, first seeds')
         figure.tight_layout()
         paths.append(out / f'{database}-{task}-{protocol}.svg')
         figure.savefig(paths[-1])

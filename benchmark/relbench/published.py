@@ -15,6 +15,7 @@ class Published(NamedTuple):
         metric: The metric, by the name it has in results.
         value: The figure.
         protocol: :obj:`"rolling"`, :obj:`"frozen"` or :obj:`"unverified"`.
+        source: Where it was published.
         model: The model of this benchmark that is of the same kind, if any.
     """
 
@@ -24,6 +25,7 @@ class Published(NamedTuple):
     metric: str
     value: float
     protocol: str
+    source: str
     model: str | None = None
 
 
@@ -34,9 +36,9 @@ _BOARD = (
     ('Entity mean', (0.4467, 0.7037, 1.2100), 'unverified', None),
     ('LightGBM', (0.7255, 0.6493, 0.6019), 'unverified', None),
     ('RDL-GNN', (0.7261, 0.6801, 0.5782), 'unverified', 'rdl-gnn'),
-    ('RelGNN', (0.753, 0.857, 0.541), 'unverified', None),
-    ('RelGT', (0.759, 0.835, 0.558), 'unverified', None),
-    ('RelLLM', (0.771, 0.822, 0.565), 'unverified', None),
+    ('RelGNN, self-reported', (0.753, 0.857, 0.541), 'unverified', None),
+    ('RelGT, self-reported', (0.759, 0.835, 0.558), 'unverified', None),
+    ('RelLLM, self-reported', (0.771, 0.822, 0.565), 'unverified', None),
     (
         'RT v1, from scratch',
         (0.7993, 0.8384, 0.4875),
@@ -75,14 +77,22 @@ _FROZEN = (
 )
 
 PUBLISHED = [
-    Published('rel-f1', task, system, metric, value, protocol, model)
+    Published('rel-f1', task, system, metric, value, protocol, 'RelBench board', model)
     for system, values, protocol, model in _BOARD
     for task, metric, value in zip(_TASKS, _METRICS, values)
 ] + [
-    Published('rel-f1', task, f'{system} (RelArena)', metric, value, 'frozen', model)
+    Published('rel-f1', task, system, metric, value, 'frozen', 'RelArena', model)
     for system, values, model in _FROZEN
     for task, metric, value in zip(_TASKS, ('roc_auc', 'roc_auc', 'mae'), values)
 ]
 PUBLISHED.append(
-    Published('rel-f1', 'driver-circuit-compete', 'ID-GNN', 'map', 0.6232, 'unverified')
+    Published(
+        'rel-f1',
+        'driver-circuit-compete',
+        'ID-GNN',
+        'map',
+        0.6232,
+        'unverified',
+        'RelBench paper',
+    )
 )

@@ -3,8 +3,8 @@ r"""Turns the lines of results into tables and plots.
     python benchmark/relbench/report.py --out report --plots
 
 A cell is the mean over seeds with its 95 % interval; in bold is what is better than
-every other model by a paired bootstrap over the rows of the split. Published figures
-have a column and, those of other systems, a table of their own.
+every other model by a paired bootstrap over the entities of the split and over seeds.
+Published figures have a column and, those of other systems, a table of their own.
 """
 
 import argparse
@@ -21,6 +21,16 @@ from benchmark.relbench.results import read_lines
 from benchmark.relbench.run import RESULTS
 from benchmark.relbench.table import Cell, cells_of, different_versions
 
+DUELS = [
+    (model, rival)
+    for model in (
+        'relational-transformer',
+        'relational-transformer-joint',
+        'relational-transformer-zero-shot',
+        'relational-transformer-fine-tuned',
+    )
+    for rival in ('lightgbm-relational', 'rdl-gnn', 'entity-mean-known')
+]
 COLUMNS = [(protocol, split) for protocol in PROTOCOLS for split in ('val', 'test')]
 
 
@@ -38,10 +48,41 @@ def report(lines: list[dict[str, Any]], folder: Path) -> str:
         _section(database, task, group, folder)
         for (database, task), group in sorted(groups.items())
     ]
+    sections.insert(0, _duels(groups))
     for database in sorted({key[0] for key in groups}):
         own = {task: g[0] for (db, task), g in groups.items() if db == database}
         sections += _published_table(database, own)
     return '\n'.join(sections)
+
+
+def _duels(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
+    # On how many tasks one model is better than another, by the means over seeds.
+    rows = []
+    for one, other in DUELS:
+        for protocol in PROTOCOLS:
+            won, lost = [], []
+            for (_, task), lines in sorted(groups.items()):
+                metric = MAIN[lines[0]['kind']]
+                values = [
+                    [
+                        line['metrics']['test'][metric]
+                        for line in lines
+                        if (line['model'], line['protocol']) == (model, protocol)
+                    ]
+                    for model in (one, other)
+                ]
+                if all(values):
+                    first, second = (sum(value) / len(value) for value in values)
+                    less = metric in LESS_IS_BETTER
+                    (won if (first < second) == less else lost).append(task)
+            if won or lost:
+                count = f'{len(won)} of {len(won) + len(lost)}'
+                rows.append([f'{one}, {other}', protocol, count, ', '.join(lost)])
+    if not rows:
+        return ''
+    header = ['models', 'protocol', 'tasks on which the first is better', 'not on']
+    title = '## Two models at a time, means on test'
+    return '\n'.join([title, '', *_markdown(header, rows), ''])
 
 
 def _section(
@@ -54,6 +95,11 @@ def _section(
     sizes = ', '.join(f'{count:,} {split}' for split, count in rows.items())
     about = f'{metric} ({better} is better); rows: {sizes}.'
     out = [f'## {database}: {task}', '', about, '']
+    machines = {
+        f'{m["processor"]}, cores used: {m["cores"]}'
+        for m in (x['machine'] for x in lines)
+    }
+    out += [f'Machine: {"; ".join(sorted(machines))}.', '']
     for name, versions in different_versions(lines).items():
         out += [f'**Different versions of {name}: {", ".join(versions)}.**', '']
     out += _main_table(database, task, cells, metric, lines[0]['train_std'])
@@ -74,8 +120,10 @@ def _main_table(
         'model',
         *(f'{protocol}, {split}' for protocol, split in COLUMNS),
         'seeds',
+        'minutes',
         'seconds',
         'steps',
+        'commit',
         *(['published, test'] if figures else []),
     ]
     rows = []
@@ -93,8 +141,10 @@ def _main_table(
                     for protocol, split in COLUMNS
                 ),
                 str(len(lines)),
+                ', '.join(sorted({f'{line["minutes"]:g}' for line in lines})),
                 f'{seconds:.1f}',
                 _steps(lines),
+                ', '.join(sorted({line['commit'][:7] for line in lines})),
                 *([_published(own, metric, train_std)] if figures else []),
             ]
         )
@@ -104,18 +154,31 @@ def _main_table(
 def _steps(lines: list[dict[str, Any]]) -> str:
     steps = [line['hyper_parameters'].get('steps') for line in lines]
     known = sorted(s for s in steps if s is not None)
-    return '' if not known else f'{known[0]} to {known[-1]}'
+    if not known:
+        return ''
+    text = f'{known[0]}' if known[0] == known[-1] else f'{known[0]} to {known[-1]}'
+    settings = lines[0]['hyper_parameters']
+    if 'epochs' not in settings:
+        return text
+    planned = settings['epochs'] * -(
+        -lines[0]['rows']['train'] // settings['batch_size']
+    )
+    return f'{text} of {planned}'
 
 
 def _published(figures: list[Published], metric: str, train_std: float) -> str:
     # Published absolute errors are divided by the same number as ours.
     def text(figure: Published) -> str:
-        if figure.metric == metric:
-            return f'{figure.value:.4f} ({figure.protocol})'
-        value = figure.value / train_std
-        return f'{value:.4f} ({figure.protocol}; MAE {figure.value:g})'
+        where = f'{figure.system}, {figure.source}, {figure.protocol}'
+        return f'{_value(figure, metric, train_std)} ({where})'
 
-    return ', '.join(map(text, figures))
+    return '; '.join(map(text, figures))
+
+
+def _value(figure: Published, metric: str, train_std: float) -> str:
+    if figure.metric == metric:
+        return f'{figure.value:.4f}'
+    return f'{figure.value / train_std:.4f} (MAE {figure.value:g})'
 
 
 def _published_table(database: str, tasks: dict[str, dict[str, Any]]) -> list[str]:
@@ -124,20 +187,20 @@ def _published_table(database: str, tasks: dict[str, dict[str, Any]]) -> list[st
     if not figures:
         return []
     rows = []
-    for system in dict.fromkeys(p.system for p in figures):
-        own = [p for p in figures if p.system == system]
-        cells = []
-        for task, line in tasks.items():
-            found = [p for p in own if p.task == task]
-            text = _published(found, MAIN[line['kind']], line['train_std'])
-            cells.append(
-                text.replace(f' ({own[0].protocol})', '').replace(
-                    f'({own[0].protocol}; ', '('
-                )
+    for system, source in dict.fromkeys((p.system, p.source) for p in figures):
+        own = [p for p in figures if (p.system, p.source) == (system, source)]
+        cells = [
+            ', '.join(
+                _value(p, MAIN[line['kind']], line['train_std'])
+                for p in own
+                if p.task == task
             )
-        rows.append([system, own[0].protocol, *cells])
+            for task, line in tasks.items()
+        ]
+        rows.append([system, source, own[0].protocol, *cells])
     title = f'## {database}: published by others, test'
-    return [title, '', *_markdown(['system', 'protocol', *tasks], rows), '']
+    header = ['system', 'source', 'protocol', *tasks]
+    return [title, '', *_markdown(header, rows), '']
 
 
 def _all_metrics(cells: dict[tuple[str, str], Cell], protocol: str) -> list[str]:

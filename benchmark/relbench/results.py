@@ -32,7 +32,9 @@ TYPES = {
     'parameters': int,
     'rows': dict,
     'predictions': str,
+    'deterministic': bool,
 }
+ENTITIES = 'entities.npz'
 BOUNDED = ('roc_auc', 'average_precision', 'accuracy', 'macro_f1', 'ece', 'map')
 
 
@@ -71,7 +73,7 @@ def _check(line: Any) -> None:
         raise ValueError(f'a line must be a JSON object (got {type(line).__name__})')
     for key, kind in TYPES.items():
         value = line.get(key)
-        if not isinstance(value, kind) or isinstance(value, bool):
+        if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
             raise ValueError(f"'{key}' is missing or of a wrong type (got {value!r})")
     if line['protocol'] not in PROTOCOLS:
         raise ValueError(
@@ -110,6 +112,11 @@ def _check_predictions(line: dict[str, Any], folder: Path) -> None:
         return
     for split in SCORED:
         label, prediction = predictions[split]
+        if line['rows'].get(split) != len(label):
+            raise ValueError(
+                f"'rows' of {split} must be {len(label)}, as many as predictions (got "
+                f'{line["rows"].get(split)})'
+            )
         figures = score(line['kind'], label, prediction, line['train_std'])
         missing = sorted(set(figures) - set(line['metrics'][split]))
         if missing:
@@ -141,6 +148,22 @@ def load_predictions(
             )
             for split in SCORED
         }
+
+
+def load_entities(line: dict[str, Any], folder: Path, split: str) -> np.ndarray | None:
+    r"""The entity of each row that is scored, :obj:`None` if its file is not there."""
+    path = (folder / line['predictions']).parent / ENTITIES
+    if not path.exists():
+        return None
+    with np.load(path) as arrays:
+        return arrays[split]
+
+
+def save_entities(folder: Path, entities: dict[str, np.ndarray]) -> None:
+    r"""Writes the entities of the rows of a task, beside its predictions."""
+    if not (folder / ENTITIES).exists():
+        kept = {split: entity.astype(np.int32) for split, entity in entities.items()}
+        save_predictions(folder / ENTITIES, kept)
 
 
 def save_predictions(path: Path, arrays: dict[str, np.ndarray]) -> None:

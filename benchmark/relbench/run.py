@@ -36,7 +36,12 @@ from benchmark.relbench.machine import (
 )
 from benchmark.relbench.metrics import score
 from benchmark.relbench.models import MODELS, make_model
-from benchmark.relbench.results import append_lines, read_lines, save_predictions
+from benchmark.relbench.results import (
+    append_lines,
+    read_lines,
+    save_entities,
+    save_predictions,
+)
 
 KEPT = {'multiclass_classification': np.float16, 'recommendation': np.int32}
 RESULTS = Path(__file__).parent / 'results' / 'lines.jsonl'
@@ -105,6 +110,9 @@ def run(inputs: Inputs, name: str, seed: int, minutes: float, results: Path) -> 
         )
         print(f'{inputs.task.name}, {name}, seed {seed}, {protocol}: {figures}')
     save_predictions(results.parent / path, arrays)
+    entity = inputs.task.frame['entity'].to_numpy()
+    entities = {split: entity[inputs.rows(split)] for split in SCORED}
+    save_entities((results.parent / path).parent, entities)
     append_lines(results, lines)
 
 
@@ -163,6 +171,7 @@ def check(inputs: Inputs, name: str, seed: int, minutes: float) -> None:
     r"""Fits a model and looks whether it knows the future."""
     inputs = inputs.fresh()
     model = make_model(name, inputs.kind, inputs.task.name)
+    model.without_draws()
     model.fit(inputs, seed, minutes)
     count = check_leaks(model, inputs, seed=seed)
     print(f'{inputs.task.name}, {name}: {count} rows know nothing of the future')

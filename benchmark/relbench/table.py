@@ -10,7 +10,7 @@ from scipy import stats
 
 from benchmark.relbench.bootstrap import is_better, resampled, resamples
 from benchmark.relbench.metrics import LESS_IS_BETTER, MAIN
-from benchmark.relbench.results import load_predictions
+from benchmark.relbench.results import load_entities, load_predictions
 
 
 @dataclass
@@ -65,16 +65,18 @@ def _mark_best(cells: list[Cell], folder: Path, split: str = 'test') -> None:
     metric = MAIN[kind]
     sign = -1 if metric in LESS_IS_BETTER else 1
     ranked = sorted(cells, key=lambda c: -sign * c.values(split, metric).mean())
-    curves, weights, truth = [], None, None
+    entity = load_entities(cells[0].lines[0], folder, split)
+    if entity is None:
+        return  # Without the entities nothing is called significant.
+    curves, weights, truth = [], resamples(entity), None
     for cell in ranked:
         found = [load_predictions(line, folder) for line in cell.lines]
         known = [one[split] for one in found if one is not None]
         if len(known) < len(cell.lines):
             return  # Without predictions nothing is called significant.
         label = known[0][0]
-        weights = resamples(len(label)) if weights is None else weights
         truth = label if truth is None else truth
-        if not np.array_equal(truth, label):
+        if not np.array_equal(truth, label) or len(label) != len(entity):
             raise ValueError(
                 f'predictions of {cell.lines[0]["model"]} for {split} of '
                 f"'{cell.lines[0]['task']}' are of other labels ({len(label)} rows) "
@@ -91,9 +93,7 @@ def different_versions(lines: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
     lines = list(lines)
     names = sorted({name for line in lines for name in line['versions']})
     found = {
-        name: sorted(
-            {v[name] for v in (line['versions'] for line in lines) if name in v}
-        )
+        name: sorted({line['versions'].get(name, 'not recorded') for line in lines})
         for name in names
     }
     return {name: versions for name, versions in found.items() if len(versions) > 1}

@@ -84,6 +84,14 @@ def test_label_baselines_do_not_leak(binary, regression, name):
         assert check_leaks(model, inputs) > 50
 
 
+@pytest.mark.parametrize('name', ['rdl-gnn', 'relational-transformer'])
+def test_networks_do_not_leak(binary, name):
+    model = make_model(name, binary.kind, 'toy')
+    model.without_draws()
+    model.fit(binary, 0, 0.01)
+    assert check_leaks(model, binary) > 50
+
+
 @pytest.mark.usefixtures('needs_lightgbm')
 def test_lightgbm_does_not_leak_and_leaves_its_inputs_alone(binary):
     before = {name: t.df.copy() for name, t in binary.db.table_dict.items()}

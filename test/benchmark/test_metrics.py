@@ -51,7 +51,7 @@ def test_resampled_metrics_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     label = (rng.random(60) < 0.4).astype(float)
     prediction = np.round(label * 0.3 + rng.random(60), 1)  # With ties.
-    weights = resamples(60, count=20)
+    weights = resamples(np.arange(60), count=20)
     assert (weights.sum(axis=1) == 60).all()
     expected = [roc_auc_score(label, prediction, sample_weight=w) for w in weights]
     got = resampled_roc_auc(label, prediction, weights)
@@ -72,13 +72,33 @@ def test_significance():
     label = rng.normal(size=400)
     near, far = label + rng.normal(size=400), label + 3 * rng.normal(size=400)
     twin = near + 1e-3 * rng.normal(size=400)
-    weights = resamples(400)
+    weights = resamples(np.arange(400))
     curves = [resampled('regression', label, [p], weights) for p in (near, far, twin)]
     assert is_better(curves[0], curves[1])
     assert not is_better(curves[1], curves[0])
     assert not is_better(curves[0], curves[2])
     both = resampled('regression', label, [near, far], weights)
-    np.testing.assert_allclose(both, (curves[0] + curves[1]) / 2)
+    # A resample draws one of the seeds twice, or both.
+    means = [curves[0], curves[1], (curves[0] + curves[1]) / 2]
+    assert (np.isclose(both, means).any(axis=0)).all()
+    assert both.mean() == pytest.approx(means[2].mean(), rel=0.05)
+
+
+def test_entities_are_drawn_with_all_of_their_rows():
+    entity = np.array([7, 3, 7, 7, 3, 9])
+    weights = resamples(entity, count=500)
+    for rows in ([0, 2, 3], [1, 4]):
+        assert (weights[:, rows] == weights[:, rows[:1]]).all()
+    assert weights[:, [0, 1, 5]].sum(axis=1) == pytest.approx(3)
+    # Rows that depend on each other say less: what is better by rows is not by two
+    # entities, of which the other model is better on one.
+    label = np.tile([0.0, 10.0], 200)
+    near, far = label + np.tile([0.1, 2.0], 200), label + np.tile([1.0, 1.5], 200)
+    for entity, better in ((np.arange(400), True), (np.tile([0, 1], 200), False)):
+        curves = [
+            resampled('regression', label, [p], resamples(entity)) for p in (near, far)
+        ]
+        assert is_better(*curves) == better
 
 
 def test_multiclass_metrics():
@@ -96,7 +116,10 @@ def test_multiclass_metrics():
     assert is_better(
         *(
             resampled(
-                'multiclass_classification', np.tile(label, 50), [p], resamples(200)
+                'multiclass_classification',
+                np.tile(label, 50),
+                [p],
+                resamples(np.arange(200)),
             )
             for p in (np.tile(prediction, (50, 1)), np.tile([[0, 1.0, 0]], (200, 1)))
         )

@@ -121,6 +121,8 @@ def test_what_does_not_exist_or_fit_is_said_before_training(tmp_path):
     [
         ({'protocol': 'melting'}, "'protocol' must be one of"),
         ({'seed': 'three'}, "'seed' is missing or of a wrong type"),
+        ({'deterministic': 1}, "'deterministic' is missing or of a wrong type"),
+        ({'rows': {'val': 1, 'test': 760}}, "'rows' of val must be 499"),
         ({'metrics': {'val': {}, 'test': {}}}, "'metrics' must hold nmae of val"),
         ({'train_std': 1.0}, 'by the predictions in'),
         ({'model': 'global-median'}, 'the same run as line 1'),
@@ -156,9 +158,10 @@ def test_report(copied, tmp_path, capsys):
     text = (tmp_path / 'out' / 'report.md').read_text()
     assert text in capsys.readouterr().out
     assert '**Different versions of torch: ' in text
-    assert '| seeds | seconds | steps | published, test |' in text
+    assert '| seeds | minutes | seconds | steps | commit | published, test |' in text
+    assert 'Machine: ' in text
     assert '## rel-f1: published by others, test' in text
-    assert '| RT-J, in context | rolling | 0.3875 |' in text
+    assert '| RT-J, in context | RelBench board | rolling | 0.3875 |' in text
     # Better than every other on test, rolling, but not where all is alike.
     row = next(line for line in text.splitlines() if line.startswith('| last-3-known'))
     assert re.search(r'\*\*0\.38\d\d\*\*', row)

@@ -38,6 +38,11 @@ class Model:
         r"""Whether a line is of this model as it is now."""
         return True
 
+    def without_draws(self) -> None:
+        r"""Lets predictions depend on no draws that follow the places of rows, which
+        change when the future is taken away.
+        """
+
     def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
         r"""Trains on the train split.
 

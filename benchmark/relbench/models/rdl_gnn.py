@@ -29,7 +29,7 @@ SETTINGS = {
     'lr': 0.005,
     'batch_size': 512,
     'epochs': 10,
-    'evaluations_an_epoch': 4,
+    'evaluations_an_epoch': 1,
     'text_channels': 64,
     'clamp': [2, 98],
 }
@@ -66,8 +66,10 @@ class RDLGNN(Model):
 
     differing: dict[str, Any] = {}
 
+    def without_draws(self) -> None:
+        self.differing = self.differing | {'temporal_strategy': 'last'}
+
     def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
-        end = time.monotonic() + 60 * minutes
         self.settings, self.seed = SETTINGS | self.differing, seed
         self.binary = inputs.kind == 'binary_classification'
         rows = inputs.rows('train')
@@ -86,6 +88,7 @@ class RDLGNN(Model):
             itertools.repeat(loader, SETTINGS['epochs'])
         )
         best, step = -np.inf, 0
+        end = time.monotonic() + 60 * minutes
         for step, batch in enumerate(batches, 1):
             self.network.train()
             output = self.network(batch)
