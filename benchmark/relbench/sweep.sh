@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs what is missing of the benchmark: rel-f1 with three seeds, and a binary and a
-# regression task of each of four more databases with two. It may be stopped and begun
-# again. Arguments go to run.py.
+# Runs what is missing of the benchmark: rel-f1 with three seeds; a binary and a
+# regression task of each of four more databases, a recommendation and two multiclass
+# tasks with two. It may be stopped and begun again. Arguments go to run.py.
 #
 #   DATA=../shared/data benchmark/relbench/sweep.sh --model all --minutes 10
 set -u
@@ -30,4 +30,7 @@ tasks "$DATA/un-votes" '0 1' country-casts-no country-us-agreement -- "$@"
 tasks "$DATA/quantum-stackexchange" '0 1' user-engagement post-upvotes -- "$@"
 tasks "$DATA/ipl-cricket" '0 1' bowler-wickets batsman-runs -- "$@"
 tasks "$DATA/atp-tennis" '0 1' player-semifinal player-win-rate -- "$@"
+tasks examples/data/rel-f1 '0 1' driver-circuit-compete -- "$@"
+tasks "$DATA/un-votes" '0 1' votes-vote -- "$@"
+tasks "$DATA/mimic-demo" '0 1' prescriptions-route -- "$@"
 exit $failed
