@@ -28,3 +28,6 @@ def test_an_ensemble_is_the_mean_over_different_contexts(kind):
     assert np.array_equal(each[0], predictor.predict_rows(store, 'test'))
     with pytest.raises(ValueError, match=r"'num_contexts' must be positive \(got 0\)"):
         predictor.predict_rows(store, 'test', num_contexts=0)
+    predictor.sampling['random_labels'] = 0.0
+    with pytest.raises(ValueError, match=r"'num_contexts' needs contexts that differ"):
+        predictor.predict_rows(store, 'test', num_contexts=2)

@@ -44,6 +44,14 @@ Model = Annotated[
     Path | None,
     typer.Option(help='a checkpoint; the pretrained model of the package if not given'),
 ]
+NumContexts = Annotated[
+    int,
+    typer.Option(help='contexts of a row, to be averaged (with --random-labels)'),
+]
+RandomLabels = Annotated[
+    float | None,
+    typer.Option(help='share of the cells for random labels of others, as 0.1'),
+]
 Horizon = Annotated[
     str | None,
     typer.Option(help="when labels become known, counted from their time ('45 days')"),
@@ -275,6 +283,8 @@ def predict(
     calibrate: Annotated[
         bool, typer.Option('--calibrate', help='fit a temperature on val first')
     ] = False,
+    num_contexts: NumContexts = 1,
+    random_labels: RandomLabels = None,
     protocol: Protocol = 'rolling',
     text_encoder: Encoder = None,
     horizon: Horizon = None,
@@ -292,6 +302,8 @@ def predict(
         if out.suffix not in ('.parquet', '.csv'):
             raise ValueError(f"--out must end in .parquet or .csv (got '{out}')")
         predictor = RelationalPredictor.from_pretrained(model, text_encoder)
+        if random_labels is not None:
+            predictor.sampling['random_labels'] = random_labels
         with console.status(f'reading {db}'):
             source = own_task(db, task, sql, labels, entity_table, horizon)
             store = predictor.open_task(db, source, horizon)
@@ -316,6 +328,7 @@ def predict(
             interval=interval,
             k=k,
             candidates=among,
+            num_contexts=num_contexts,
         )
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == '.csv':
@@ -353,6 +366,8 @@ def evaluate(
     task: TaskName,
     model: Model = None,
     split: Annotated[str, typer.Option(help='the split to score')] = 'test',
+    num_contexts: NumContexts = 1,
+    random_labels: RandomLabels = None,
     protocol: Protocol = 'rolling',
     text_encoder: Encoder = None,
     horizon: Horizon = None,
@@ -367,11 +382,13 @@ def evaluate(
 
         _check_protocol(protocol)
         predictor = RelationalPredictor.from_pretrained(model, text_encoder)
+        if random_labels is not None:
+            predictor.sampling['random_labels'] = random_labels
         with console.status(f'reading {db}'):
             source = own_task(db, task, sql, labels, entity_table, horizon)
             store = predictor.open_task(db, source, horizon)
         figures = evaluate_task(
-            predictor, store, db, split, protocol, _bar(f'{split} split')
+            predictor, store, db, split, protocol, _bar(f'{split} split'), num_contexts
         )
         print_evaluation(figures, console)
         _write_json(json, figures)

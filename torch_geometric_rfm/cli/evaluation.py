@@ -16,11 +16,14 @@ def evaluate_task(
     split: str,
     protocol: str,
     progress: Any = None,
+    num_contexts: int = 1,
 ) -> dict[str, Any]:
     r"""The scores of a predictor and of the baselines on the same rows."""
     store.task.labels_of_split(split)
     start = time.monotonic()
-    prediction = predictor.predict_rows(store, split, protocol, progress)
+    prediction = predictor.predict_rows(
+        store, split, protocol, progress, num_contexts=num_contexts
+    )
     seconds = time.monotonic() - start
     return {
         'database': str(db),

@@ -40,6 +40,12 @@ class MixturePart:
         if not self.name and isinstance(self.store, TaskStore):
             self.name = self.store.task.name
 
+    @property
+    def num_inputs(self) -> int:
+        r"""Number of its inputs, if they are rows."""
+        rows = self.input_nodes
+        return len(rows[1] if isinstance(rows, tuple) else rows)
+
     def __str__(self) -> str:
         return f"'{self.name}' of database '{self.database}'"
 

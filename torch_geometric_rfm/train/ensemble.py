@@ -18,7 +18,8 @@ def predict_ensemble(num_contexts: int, *args: Any, **kwargs: Any) -> np.ndarray
         **kwargs: Likewise.
 
     Raises:
-        ValueError: If there is not at least one context.
+        ValueError: If there is not at least one context, or there are several and
+            nothing is drawn, so that all would be the same.
 
     Example:
         >>> from torch_geometric_rfm.nn import RelationalTransformer
@@ -29,6 +30,13 @@ def predict_ensemble(num_contexts: int, *args: Any, **kwargs: Any) -> np.ndarray
     """
     if num_contexts < 1:
         raise ValueError(f"'num_contexts' must be positive (got {num_contexts})")
+    is_drawn = kwargs.get('temporal_strategy', 'last') == 'uniform'
+    if num_contexts > 1 and not is_drawn and not kwargs.get('random_labels'):
+        raise ValueError(
+            f"'num_contexts' needs contexts that differ (got {num_contexts}), but the "
+            'sampling draws nothing. Pass random_labels=0.1 or temporal_strategy='
+            "'uniform' to the predictor, or leave num_contexts out"
+        )
     seed = kwargs.pop('seed', 0)
     total = predict_rows(*args, seed=seed, **kwargs)
     for i in range(1, num_contexts):

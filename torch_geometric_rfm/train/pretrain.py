@@ -25,7 +25,8 @@ from torch_geometric_rfm.train.checkpoint import (
     save_checkpoint,
 )
 from torch_geometric_rfm.train.interrupt import Interrupt
-from torch_geometric_rfm.train.mixture import make_parts, open_databases
+from torch_geometric_rfm.train.mixture import open_databases
+from torch_geometric_rfm.train.mixture_stream import MixtureStream
 from torch_geometric_rfm.train.optimizer import make_fabric, make_optimizer, set_lr
 from torch_geometric_rfm.train.pretrain_config import PretrainConfig
 from torch_geometric_rfm.train.report import MetricsLog, training_bar
@@ -154,27 +155,29 @@ def pretrain(
     trained = [database for database in opened if database.name not in exclude]
     held_out = [database for database in opened if database.name in exclude]
     sampling = {'own_labels': DEFAULT_OWN_LABELS, **config.sampling}
-    loader = MixtureLoader(
-        make_parts(trained, config),
-        batch_size=config.batch_size,
-        group_size=config.group_size,
-        num_cells=config.num_cells,
-        temperature=config.temperature,
-        weights=config.weights or None,
-        flip_rate=config.flip_rate,
-        seed=config.seed,
-        rank=fabric.global_rank,
-        num_replicas=fabric.world_size,
-        num_slices=config.accumulate,
-        num_workers=config.num_workers,
+    arguments = {
+        'batch_size': config.batch_size,
+        'group_size': config.group_size,
+        'num_cells': config.num_cells,
+        'temperature': config.temperature,
+        'weights': config.weights or None,
+        'flip_rate': config.flip_rate,
+        'seed': config.seed,
+        'rank': fabric.global_rank,
+        'num_replicas': fabric.world_size,
+        'num_slices': config.accumulate,
+        'num_workers': config.num_workers,
         **sampling,
+    }
+    mixture = MixtureStream(
+        trained, config, encoder, lambda parts: MixtureLoader(parts, **arguments)
     )
     sampling['num_cells'] = max(config.num_cells)
-    arguments = {'seed': config.seed, 'max_rows': config.max_val_rows, **sampling}
+    watched = {'seed': config.seed, 'max_rows': config.max_val_rows, **sampling}
     labelled = [d for d in trained if d.name not in config.unlabelled]
     watches = {
-        '': Watch(labelled, **arguments),
-        'held out ': Watch(held_out, **arguments),
+        '': Watch(labelled, **watched),
+        'held out ': Watch(held_out, **watched),
     }
 
     # Model and optimizer:
@@ -186,14 +189,14 @@ def pretrain(
     averaged = clone_state(model)
 
     # Where the run stands:
-    run = _Run(folder, model, optimizer, averaged, config, loader)
+    run = _Run(folder, model, optimizer, averaged, config)
     settings = {
         **config.settings,
         'model': model.config,
         'text_encoder': encoder.identity(),
         'init': None if init is None else str(init),
         'databases': [str(database) for database in trained],
-        'parts': [f'{p}: {n}' for p, n in zip(loader.parts, loader.sizes)],
+        'parts': [f'{part}: {part.num_inputs}' for part in mixture.parts],
     }
     defaults = PretrainConfig().settings
     state = load_state(folder, settings, defaults) if resume else None
@@ -204,8 +207,7 @@ def pretrain(
     }
     if state is not None:
         run.restore(state)
-    loader.start = run.position
-    batches = iter(loader)
+    batches = mixture.batches(run.position)
     first = [next(batches) for _ in range(config.accumulate)]
     run.budget.resume(run.budget.step, 0.0 if state is None else state['seconds'])
 
@@ -267,7 +269,11 @@ def pretrain(
                     good,
                     step_loss,
                     find_culprit(
-                        model, loader, run.position - 1, loss_fn, fabric.device
+                        model,
+                        mixture.loader(run.position - 1),
+                        run.position - 1,
+                        loss_fn,
+                        fabric.device,
                     ),
                 )
                 progress, seconds, spent, interrupted = clock()
@@ -369,10 +375,9 @@ class _Run:
         optimizer: Any,
         averaged: dict[str, torch.Tensor],
         config: PretrainConfig,
-        loader: MixtureLoader,
     ) -> None:
         self.model, self.optimizer, self.averaged = model, optimizer, averaged
-        self.config, self.loader = config, loader
+        self.config = config
         self.budget = Budget(config.num_steps, config.minutes)
         self.log = MetricsLog(folder)
         self.guard = LossGuard(config.explosion)

@@ -36,6 +36,9 @@ class PretrainConfig:
         generated_tasks (int): Tasks that are generated for each database, at most,
             beside its own; of synthetic ones in their place. Prepared folders have
             theirs already.
+        synthetic_pool (int): Synthetic databases that are mixed in at a time, beside
+            those that are named.
+        synthetic_every (int): Batches after which others take their place.
         sampling (dict): Arguments of
             :class:`~torch_geometric_rfm.loader.ContextLoader`.
         lr, weight_decay, warmup, clip, huber_delta, ema: See
@@ -74,6 +77,8 @@ class PretrainConfig:
     )
     unlabelled: list[str] = field(default_factory=list)
     generated_tasks: int = 0
+    synthetic_pool: int = 0
+    synthetic_every: int = 500
     sampling: dict[str, Any] = field(default_factory=lambda: {'num_neighbors': 8})
     lr: float = 1.5e-3
     weight_decay: float = 0.1
@@ -121,7 +126,13 @@ class PretrainConfig:
         return cls(**content | changes)
 
     def __post_init__(self) -> None:
-        for name in ('batch_size', 'group_size', 'accumulate', 'save_every'):
+        for name in (
+            'batch_size',
+            'group_size',
+            'accumulate',
+            'save_every',
+            'synthetic_every',
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"'{name}' must be positive (got {self.__dict__[name]})"
