@@ -34,7 +34,7 @@ def test_it_is_small_and_its_card_is_whole(predictor):
     assert 'rel-f1' not in seen
     for name in seen:
         assert name.startswith('synthetic-') or name in card
-    for word in ('licence', 'recipe', 'Limits', 'driver-top3'):
+    for word in ('licence', 'Recipe', 'Limits', 'driver-top3'):
         assert word in card
 
 
