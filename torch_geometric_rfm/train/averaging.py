@@ -1,3 +1,6 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -25,3 +28,16 @@ def average_weights(
     torch._foreach_lerp_(
         [averaged[name] for name in state], list(state.values()), 1 - decay
     )
+
+
+@contextmanager
+def weights_of(
+    model: torch.nn.Module, state: dict[str, torch.Tensor]
+) -> Iterator[None]:
+    r"""Gives a model other weights for a while."""
+    current = clone_state(model)
+    model.load_state_dict(state)
+    try:
+        yield
+    finally:
+        model.load_state_dict(current)

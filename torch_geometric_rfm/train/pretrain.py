@@ -1,5 +1,3 @@
-import copy
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +15,12 @@ from torch_geometric_rfm.loader.mixture_loader import MixtureLoader
 from torch_geometric_rfm.loss import MaskedCellLoss
 from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.sampler.context_policy import DEFAULT_OWN_LABELS
-from torch_geometric_rfm.train.averaging import average_weights, clone_state
-from torch_geometric_rfm.train.bad_batch import LossGuard, find_culprit
+from torch_geometric_rfm.train.averaging import (
+    average_weights,
+    clone_state,
+    weights_of,
+)
+from torch_geometric_rfm.train.bad_batch import find_culprit
 from torch_geometric_rfm.train.checkpoint import (
     load_checkpoint,
     prepare_folder,
@@ -29,9 +31,10 @@ from torch_geometric_rfm.train.mixture import open_databases
 from torch_geometric_rfm.train.mixture_stream import MixtureStream
 from torch_geometric_rfm.train.optimizer import make_fabric, make_optimizer, set_lr
 from torch_geometric_rfm.train.pretrain_config import PretrainConfig
-from torch_geometric_rfm.train.report import MetricsLog, training_bar
+from torch_geometric_rfm.train.pretrain_run import PretrainRun
+from torch_geometric_rfm.train.report import training_bar
 from torch_geometric_rfm.train.run_state import STATE_FILE, load_state, save_state
-from torch_geometric_rfm.train.schedule import Budget, warmup_cosine
+from torch_geometric_rfm.train.schedule import warmup_cosine
 from torch_geometric_rfm.train.watch import Watch
 
 
@@ -129,17 +132,7 @@ def pretrain(
         (2, 2)
     """
     config = config or PretrainConfig(minutes=5.0)
-    folder = prepare_folder(out)
-    if (folder / STATE_FILE).exists() and not resume:
-        raise FileExistsError(
-            f"folder '{folder}' holds a run already. Resume it (--resume), or choose "
-            f'another folder.'
-        )
-    if (folder / 'model.safetensors').exists() and not (folder / STATE_FILE).exists():
-        raise FileExistsError(
-            f"folder '{folder}' holds a model without the state of a run, which would "
-            'be overwritten. Choose another folder.'
-        )
+    folder = _run_folder(out, resume)
     fabric = make_fabric(config.accelerator, config.precision, distributed=True)
 
     # Databases:
@@ -189,7 +182,7 @@ def pretrain(
     averaged = clone_state(model)
 
     # Where the run stands:
-    run = _Run(folder, model, optimizer, averaged, config)
+    run = PretrainRun(folder, model, optimizer, averaged, config)
     settings = {
         **config.settings,
         'model': model.config,
@@ -214,10 +207,8 @@ def pretrain(
     def save(good: dict[str, Any]) -> None:
         if fabric.global_rank == 0:
             save_state(folder, good, settings)
-            current = clone_state(model)
-            model.load_state_dict(averaged)
-            save_checkpoint(folder, model, predictor)
-            model.load_state_dict(current)
+            with weights_of(model, averaged):
+                save_checkpoint(folder, model, predictor)
 
     good = run.capture()
     save(good)  # Also of a resumed run, whose model may be older than its state.
@@ -297,15 +288,12 @@ def pretrain(
                 start = budget.seconds
                 next_eval = _next_eval(progress, config)
                 if fabric.global_rank == 0:
-                    current = clone_state(model)
-                    model.load_state_dict(averaged)
-                    with fabric.autocast():
+                    with weights_of(model, averaged), fabric.autocast():
                         run.metrics = {
                             prefix + name: figures
                             for prefix, watch in watches.items()
                             for name, figures in watch(compiled, loss_fn).items()
                         }
-                    model.load_state_dict(current)
                     log.add(budget, run.new_losses(), run.metrics, lr)
                 fabric.barrier()
                 eval_seconds += budget.seconds - start
@@ -328,6 +316,22 @@ def pretrain(
         interrupted=interrupted,
         history=log.rows,
     )
+
+
+def _run_folder(out: str | Path, resume: bool) -> Path:
+    folder = prepare_folder(out)
+    has_state = (folder / STATE_FILE).exists()
+    if has_state and not resume:
+        raise FileExistsError(
+            f"folder '{folder}' holds a run already. Resume it (--resume), or choose "
+            f'another folder.'
+        )
+    if (folder / 'model.safetensors').exists() and not has_state:
+        raise FileExistsError(
+            f"folder '{folder}' holds a model without the state of a run, which would "
+            'be overwritten. Choose another folder.'
+        )
+    return folder
 
 
 class _Objective(torch.nn.Module):
@@ -364,72 +368,3 @@ def _next_eval(progress: float, config: PretrainConfig) -> float:
     if not config.num_evals:
         return float('inf')
     return (int(progress * config.num_evals + 1e-9) + 1) / config.num_evals
-
-
-class _Run:
-    # Everything that a run goes on from.
-    def __init__(
-        self,
-        folder: Path,
-        model: RelationalTransformer,
-        optimizer: Any,
-        averaged: dict[str, torch.Tensor],
-        config: PretrainConfig,
-    ) -> None:
-        self.model, self.optimizer, self.averaged = model, optimizer, averaged
-        self.config = config
-        self.budget = Budget(config.num_steps, config.minutes)
-        self.log = MetricsLog(folder)
-        self.guard = LossGuard(config.explosion)
-        self.position = self.contexts = self.logged = 0
-        self.losses: list[float] = []
-        self.metrics: dict[str, dict[str, float]] = {}
-        self.skipped: list[str] = []
-
-    def new_losses(self) -> list[float]:
-        new, self.logged = self.losses[self.logged :], len(self.losses)
-        return new
-
-    def capture(self) -> dict[str, Any]:
-        return {
-            'model': clone_state(self.model),
-            'averaged': {k: v.clone() for k, v in self.averaged.items()},
-            'optimizer': copy.deepcopy(self.optimizer.state_dict()),
-            'guard': self.guard.state_dict(),
-            'random': torch.get_rng_state(),
-            'step': self.budget.step,
-            'seconds': self.budget.seconds,
-            'position': self.position,
-            'contexts': self.contexts,
-            'logged': self.logged,
-            'losses': list(self.losses),
-            'metrics': self.metrics,
-            'skipped': list(self.skipped),
-            'history': list(self.log.rows),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state['model'])
-        for name, value in state['averaged'].items():
-            self.averaged[name].copy_(value)
-        self.optimizer.load_state_dict(copy.deepcopy(state['optimizer']))
-        self.guard.load_state_dict(state['guard'])
-        torch.set_rng_state(state['random'])
-        self.budget.step = state['step']
-        self.position, self.contexts = state['position'], state['contexts']
-        self.logged, self.losses = state['logged'], list(state['losses'])
-        self.metrics, self.log.rows = state['metrics'], list(state['history'])
-        self.skipped = list(state['skipped'])
-
-    def roll_back(self, good: dict[str, Any], loss: float, culprit: str) -> None:
-        position, skipped = self.position, self.skipped
-        message = f'batch {position - 1} is skipped (loss {loss:.4g}): {culprit}'
-        if len(skipped) >= self.config.max_rollbacks:
-            raise RuntimeError(
-                f'{len(skipped) + 1} batches were bad, which is more than '
-                f'max_rollbacks={self.config.max_rollbacks}. The last: {message}. '
-                f'Lower lr (got {self.config.lr:g}), or mend the database.'
-            )
-        self.restore(good)
-        self.position, self.skipped = position, [*skipped, message]
-        warnings.warn(message, UserWarning, stacklevel=3)
