@@ -1,4 +1,4 @@
-r"""Puts the mean of the weights of pretrained models into the package, in half precision.
+r"""Puts the mean of pretrained models into the package, in half precision.
 
     python benchmark/checkpoint/pack.py runs/first runs/checkpoint \
         torch_geometric_rfm/pretrained
