@@ -89,7 +89,8 @@ def estimates(group: dict[str, Lines], folder: Path) -> dict[str, Estimate]:
             if found is None:
                 raise FileNotFoundError(f'no {line["predictions"]} in {folder}')
             label, prediction = found['test']
-            weights = resamples(len(label)) if weights is None else weights
+            rows = np.arange(len(label))
+            weights = resamples(rows) if weights is None else weights
             # Errors are in the unit of the label until here.
             unit = line['train_std'] if metric == 'nmae' else 1.0
             curve = resampled(kind, label, [prediction], weights) / unit

@@ -28,9 +28,8 @@ def expand_sources(sources: Sequence[Any]) -> list[Any]:
         ValueError: If the seeds cannot be read.
 
     Example:
-        >>> expand_sources(['data/rel-f1', 'synthetic:3-4'])
-        ['data/rel-f1', SyntheticRelationalDatabase(seed=3), \
-SyntheticRelationalDatabase(seed=4)]
+        >>> expand_sources(['data/rel-f1', 'synthetic:3'])
+        ['data/rel-f1', SyntheticRelationalDatabase(seed=3)]
     """
     out: list[Any] = []
     for source in sources:
