@@ -56,7 +56,7 @@ def main() -> None:
     print_evaluation(figures, console, 'Zero-shot')
 
     # Fine-tuning, on rows of the train split; the best weights on val are kept:
-    console.print(f'Fine-tuning {predictor.model} for {args.minutes:g} minutes.')
+    console.print(f'Fine-tuning {predictor.model}, minutes: {args.minutes:g}')
     result = predictor.fit_stores(
         [store], args.out, minutes=args.minutes, seed=args.seed
     )
