@@ -10,13 +10,16 @@ phrases dealt out anew, and without relative or absolute times.
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmark.relbench.rst import markdown, to_rst
 from torch_geometric_rfm import RelationalPredictor
 from torch_geometric_rfm.data import CellData, CellType
 from torch_geometric_rfm.nn import RelationalTransformer
@@ -84,16 +87,17 @@ def shuffled_phrases(cells: CellData) -> CellData:
 
 def ways(model: RelationalTransformer) -> dict[str, tuple[Any, dict[str, float]]]:
     r"""For each ablation what holds while it is scored, and how it samples."""
-
-    @contextmanager
-    def nothing() -> Iterator[None]:
-        yield
-
     out: dict[str, tuple[Any, dict[str, float]]] = {
-        'as it is': (nothing(), {}),
-        'without past labels of the entity': (nothing(), {'own_labels': 0.0}),
-        'with a tenth for recent labels of others': (nothing(), {'recent_labels': 0.1}),
-        'with a tenth for random labels of others': (nothing(), {'random_labels': 0.1}),
+        'as it is': (nullcontext(), {}),
+        'without past labels of the entity': (nullcontext(), {'own_labels': 0.0}),
+        'with a tenth for recent labels of others': (
+            nullcontext(),
+            {'recent_labels': 0.1},
+        ),
+        'with a tenth for random labels of others': (
+            nullcontext(),
+            {'random_labels': 0.1},
+        ),
     }
     for name in model.attentions:
         out[f'without {name} attention'] = (without_attention(model, name), {})
@@ -137,19 +141,14 @@ def main() -> None:
 
 
 def table(tasks: list[str], figures: dict[str, list[dict[str, float]]]) -> str:
-    r"""The main metric of each task as a list table of reStructuredText."""
+    r"""The main metric of each task, as reStructuredText."""
     metrics = [next(iter(scores)) for scores in next(iter(figures.values()))]
-    head = ['', *(f'*{task}* ({m})' for task, m in zip(tasks, metrics))]
-    rows = [head] + [
+    header = ['', *(f'{task} ({metric})' for task, metric in zip(tasks, metrics))]
+    rows = [
         [name, *(f'{next(iter(f.values())):.3f}' for f in scores)]
         for name, scores in figures.items()
     ]
-    lines = ['.. list-table::', '   :header-rows: 1', '']
-    for row in rows:
-        lines += [
-            f'   {"* -" if i == 0 else "  -"} {c}'.rstrip() for i, c in enumerate(row)
-        ]
-    return '\n'.join(lines) + '\n'
+    return to_rst('\n'.join(markdown(header, rows)))
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ r"""The lines of leave_one_out.py as a table, and its learning curves as a pictu
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmark.relbench.rst import markdown, to_rst
 
 NUMBER = {'roc_auc': 1, 'nmae': -1, 'accuracy': 1}
 SIMPLE = (
@@ -64,7 +68,7 @@ class Figures:
 
 
 def table(figures: Figures) -> str:
-    r"""The scores as a list table of reStructuredText, and what they come to."""
+    r"""The scores as reStructuredText, and what they come to."""
     head = ['database', 'task', 'metric', 'best simple', 'zero-shot', 'continued']
     few = {
         labels
@@ -75,7 +79,7 @@ def table(figures: Figures) -> str:
     for n in sorted(few):
         head += [f'{n} labels, fine-tuned', 'scratch']
     head += ['all labels, fine-tuned', 'scratch']
-    rows, wins, shares = [head], [], []
+    rows, wins, shares = [], [], []
     for key in figures.tasks:
         metric, most = figures.metric(key), figures.most[key]
         zero, floor = figures.score(key, 'zero-shot', 0), figures.floor(key)
@@ -89,14 +93,9 @@ def table(figures: Figures) -> str:
         if metric == 'roc_auc' and tuned is not None:
             shares.append(zero / tuned)
         rows.append([*key, metric, *('' if c is None else f'{c:.3f}' for c in cells)])
-    lines = ['.. list-table::', '   :header-rows: 1', '']
-    for row in rows:
-        lines += [
-            f'   {"* -" if i == 0 else "  -"} {cell}'.rstrip()
-            for i, cell in enumerate(row)
-        ]
+    lines = [to_rst('\n'.join(markdown(head, rows)))]
     text = f'Zero-shot beats the best simple prediction on {sum(wins)} of {len(wins)} '
-    lines += ['', f'{text}tasks.']
+    lines.append(f'{text}tasks.')
     if shares:
         lines[-1] += (
             f' Over {len(shares)} binary tasks its AUROC is {np.mean(shares):.1%} of '

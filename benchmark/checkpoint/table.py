@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmark.relbench.inputs import PROTOCOLS
 from benchmark.relbench.metrics import MAIN
 from benchmark.relbench.results import read_lines
-from benchmark.relbench.rst import to_rst
+from benchmark.relbench.rst import markdown, to_rst
 from benchmark.relbench.run import RESULTS
 
 TASKS = ('driver-dnf', 'driver-top3', 'driver-position')
@@ -35,7 +35,7 @@ def main() -> None:
     args = parser.parse_args()
     lines = [x for x in read_lines(args.results) if x['database'] == 'rel-f1']
     header = ['', 'minutes', *(f'{task}, {p}' for p in PROTOCOLS for task in TASKS)]
-    table = [header, ['---', *['---:'] * (len(header) - 1)]]
+    table = []
     for model, name in MODELS.items():
         own = [line for line in lines if line['model'] == model]
         minutes = {f'{x["minutes"]:g}' for x in own if 'steps' in x['hyper_parameters']}
@@ -50,7 +50,7 @@ def main() -> None:
                 spread = f' ± {np.std(found, ddof=1):.3f}' if len(found) > 1 else ''
                 cells.append(f'{np.mean(found):.3f}{spread}' if found else '')
         table.append(cells)
-    text = '\n'.join(f'| {" | ".join(row)} |' for row in table) + '\n'
+    text = '\n'.join(markdown(header, table)) + '\n'
     print(text)
     if args.rst is not None:
         args.rst.write_text(to_rst(text))

@@ -18,6 +18,7 @@ from benchmark.relbench.metrics import LESS_IS_BETTER, MAIN
 from benchmark.relbench.models import MODELS
 from benchmark.relbench.published import PUBLISHED, Published
 from benchmark.relbench.results import read_lines
+from benchmark.relbench.rst import markdown, to_rst
 from benchmark.relbench.run import RESULTS
 from benchmark.relbench.table import Cell, cells_of, different_versions
 
@@ -82,7 +83,7 @@ def _duels(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
         return ''
     header = ['models', 'protocol', 'tasks on which the first is better', 'not on']
     title = '## Two models at a time, means on test'
-    return '\n'.join([title, '', *_markdown(header, rows), ''])
+    return '\n'.join([title, '', *markdown(header, rows), ''])
 
 
 def _section(
@@ -148,7 +149,7 @@ def _main_table(
                 *([_published(own, metric, train_std)] if figures else []),
             ]
         )
-    return [*_markdown(header, rows), '']
+    return [*markdown(header, rows), '']
 
 
 def _steps(lines: list[dict[str, Any]]) -> str:
@@ -200,7 +201,7 @@ def _published_table(database: str, tasks: dict[str, dict[str, Any]]) -> list[st
         rows.append([system, source, own[0].protocol, *cells])
     title = f'## {database}: published by others, test'
     header = ['system', 'source', 'protocol', *tasks]
-    return [title, '', *_markdown(header, rows), '']
+    return [title, '', *markdown(header, rows), '']
 
 
 def _all_metrics(cells: dict[tuple[str, str], Cell], protocol: str) -> list[str]:
@@ -213,17 +214,12 @@ def _all_metrics(cells: dict[tuple[str, str], Cell], protocol: str) -> list[str]
         for name in _in_order(set(chosen))
     ]
     title = f'All metrics on test, {protocol} protocol:'
-    return [title, '', *_markdown(['model', *names], rows), '']
+    return [title, '', *markdown(['model', *names], rows), '']
 
 
 def _in_order(names: set[str]) -> list[str]:
     known = [name for name in MODELS if name in names]
     return [*known, *sorted(names - set(known))]
-
-
-def _markdown(header: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [header, ['---', *['---:'] * (len(header) - 1)], *rows]
-    return [f'| {" | ".join(line)} |' for line in lines]
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -248,8 +244,6 @@ def main(arguments: list[str] | None = None) -> None:
     text = report(lines, args.results.parent)
     print(text)
     if args.rst is not None:
-        from benchmark.relbench.rst import to_rst
-
         args.rst.write_text(to_rst(text))
     if args.out is None:
         return

@@ -1,6 +1,17 @@
-r"""Markdown of a report as reStructuredText."""
+r"""Tables of reports as Markdown, and Markdown as reStructuredText."""
 
 import re
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> list[str]:
+    r"""The lines of a table, numbers to the right of its first column.
+
+    Example:
+        >>> markdown(['a', 'b'], [['x', '1']])
+        ['| a | b |', '| --- | ---: |', '| x | 1 |']
+    """
+    lines = [header, ['---', *['---:'] * (len(header) - 1)], *rows]
+    return [f'| {" | ".join(line)} |' for line in lines]
 
 
 def to_rst(markdown: str) -> str:
