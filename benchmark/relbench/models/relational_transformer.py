@@ -15,12 +15,13 @@ from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.train.checkpoint import PRETRAINED
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    'model': {'number_encoding': 'piecewise'},
+    'model': {'channels': 64, 'ff_channels': 128, 'number_encoding': 'piecewise'},
     'sampling': {},
     'training': {'num_evals': 6},
 }
 r"""What differs from the defaults of :meth:`RelationalTransformer.small`, of the
-sampler, and of :class:`~torch_geometric_rfm.train.TrainConfig`."""
+sampler, and of :class:`~torch_geometric_rfm.train.TrainConfig`. With half the channels
+twice the rows are seen in the same minutes, which on val is better."""
 
 SAMPLING: dict[str, dict[str, Any]] = {'rel-f1': {'own_labels': 0.15}}
 r"""What differs for a database, chosen on val."""
