@@ -8,6 +8,7 @@ import pytest
 from benchmark.relbench import run as harness
 from benchmark.relbench.metrics import score
 from benchmark.relbench.report import main as report_main
+from benchmark.relbench.report import report
 from benchmark.relbench.results import KEYS, load_predictions, read_lines
 from benchmark.relbench.rst import to_rst
 
@@ -168,6 +169,15 @@ def test_report(copied, tmp_path, capsys):
     assert '**' not in next(r for r in text.splitlines() if '| global-median' in r)
     assert '(MAE 4.011)' in text
     assert len(list((tmp_path / 'out').glob('rel-f1-driver-position-*.svg'))) == 2
+
+
+def test_tables_of_the_docs_are_those_of_the_committed_lines(tmp_path):
+    root = Path(__file__).parents[2]
+    lines = read_lines(harness.RESULTS)
+    # Without predictions at hand nothing is in bold, which takes minutes.
+    text = to_rst(report(lines, tmp_path)).replace('**', '')
+    written = (root / 'docs' / 'relbench_results.txt').read_text().replace('**', '')
+    assert text.splitlines() == written.splitlines()
 
 
 def test_interval_over_seeds(copied, capsys):

@@ -74,6 +74,27 @@ def test_a_file_of_labels(tmp_path):
         assert 'nothing found' in output
 
 
+def test_without_labels_of_test_rows_val_is_scored(tmp_path):
+    results = pd.read_parquet(Path(REL_F1) / 'db' / 'results.parquet')
+    labels = results[['driverId', 'date', 'laps']].drop_duplicates(['driverId', 'date'])
+    labels = labels[labels['date'] > '2003-01-01']
+    labels.loc[labels['date'] > '2010-01-01', 'laps'] = float('nan')
+    labels.to_parquet(tmp_path / 'laps.parquet', index=False)
+    figures = tmp_path / 'figures.json'
+    output = run(
+        'finetune', REL_F1, 'laps', '--labels', tmp_path / 'laps.parquet',
+        '--entity-table', 'drivers', '--horizon', '1 day', '--minutes', 0.02,
+        '--num-cells', 32, '--from-scratch', '--text-encoder', 'hashing',
+        '--out', tmp_path / 'run', '--json', figures,
+    )  # fmt: skip
+    assert "split 'test' of task 'laps' has no labels to evaluate against" in output
+    assert 'the scores will be of val' in output
+    figures = json.loads(figures.read_text())
+    assert figures['split'] == 'val'
+    dates = labels['date']
+    assert figures['num_rows'] == dates.between('2005-01-01', '2010-01-01').sum()
+
+
 def test_options_that_do_not_go_together(query, tmp_path):
     def fails(*args):
         return run('audit', REL_F1, 'x', *args, code=2)

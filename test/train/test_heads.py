@@ -45,3 +45,13 @@ def test_a_boolean_learns_the_value_of_the_parent():
     model = trained(answer, 150)
     score, best = answer.scores(predict_rows(model, answer.store, 'test', **SAMPLING))
     assert score < 1.1 * best
+
+
+def test_the_best_recommendations_are_the_partner_first():
+    answer = known_answer('link', num_rows=3000)
+    rows = answer.store.rows_of_split('test')
+    score, best = answer.scores(answer.best[rows][:, ::-1])
+    # Nine of ten take the partner; others are the second to the tenth of 31 alike.
+    expected = 0.9 + 0.1 * sum(1 / (place * 31) for place in range(2, 11))
+    assert abs(best - expected) < 0.03
+    assert score < 0.2

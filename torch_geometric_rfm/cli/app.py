@@ -9,7 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from torch_geometric_rfm.cli.evaluation import evaluate_task, print_evaluation
+from torch_geometric_rfm.cli.evaluation import (
+    evaluate_task,
+    print_evaluation,
+    split_to_score,
+)
 from torch_geometric_rfm.cli.inspect import print_summary
 from torch_geometric_rfm.cli.own_task import EntityTable, LabelFile, SqlFile, own_task
 
@@ -139,7 +143,8 @@ def finetune(
 ) -> None:
     r"""Train on a task, then score it on the test split beside the baselines.
 
-    It starts from the pretrained model of the package, unless told otherwise.
+    It starts from the pretrained model of the package, unless told otherwise. Where
+    labels of test rows are missing it is scored on val, and says so.
     """
     with _named_errors():
         from torch_geometric_rfm.predictor import RelationalPredictor
@@ -171,8 +176,7 @@ def finetune(
                 predictor.open_task(db, name, horizon)
                 for name in [first, *(jointly or [])]
             ]
-            for store in stores:
-                store.task.labels_of_split('test')
+            split = split_to_score(stores[0], console)
         console.print(f'training {predictor.model} for {minutes:g} minutes into {out}')
         result = predictor.fit_stores(
             stores, out, minutes=minutes, seed=seed, protocol=protocol
@@ -180,7 +184,7 @@ def finetune(
         if result.interrupted:
             console.print('interrupted: the best weights so far are kept')
         figures = evaluate_task(
-            predictor, stores[0], db, 'test', protocol, _bar('test split')
+            predictor, stores[0], db, split, protocol, _bar(f'{split} split')
         )
         figures |= {
             'seconds': round(result.seconds, 2),

@@ -9,6 +9,17 @@ from torch_geometric_rfm.metrics import evaluate_baselines
 from torch_geometric_rfm.predictor import RelationalPredictor
 
 
+def split_to_score(store: TaskStore, console: Console) -> str:
+    r"""The test split; if it has no labels to score against, val, and says so."""
+    try:
+        store.task.labels_of_split('test')
+    except ValueError as error:
+        store.task.labels_of_split('val')
+        console.print(f'{error}: the scores will be of val, which chooses the weights')
+        return 'val'
+    return 'test'
+
+
 def evaluate_task(
     predictor: RelationalPredictor,
     store: TaskStore,

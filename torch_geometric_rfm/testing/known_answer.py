@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.data.class_labels import encode_classes
+from torch_geometric_rfm.data.link_task import LinkTask
 from torch_geometric_rfm.data.task import Task
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.data.text_encoder import HashingTextEncoder
@@ -24,19 +25,26 @@ class KnownAnswer(NamedTuple):
     Args:
         store: The task over its database.
         best: Of each row of the task table the best prediction: a number, a
-            probability, or :obj:`[rows, classes]`.
+            probability, :obj:`[rows, classes]`, or :obj:`[rows, k]` destinations.
     """
 
     store: TaskStore
-    best: NDArray[np.float64]
+    best: NDArray[Any]
 
     def scores(
-        self, prediction: NDArray[np.float64], split: str = 'test'
+        self, prediction: NDArray[Any], split: str = 'test'
     ) -> tuple[float, float]:
         r"""The score of predictions for a split, and that of the best ones: the
-        absolute error of numbers, log loss of booleans, accuracy of classes.
+        absolute error of numbers, log loss of booleans, accuracy of classes, mean
+        average precision of links.
         """
         rows = self.store.rows_of_split(split)
+        task = self.store.task
+        if isinstance(task, LinkTask):
+            first, second = (
+                task.score_rows(rows, p)['map'] for p in (prediction, self.best[rows])
+            )
+            return first, second
         label = self.store.task.frame['label'].to_numpy()[rows]
         both = prediction, self.best[rows]
         kind = self.store.task.cell_type
@@ -78,6 +86,8 @@ def known_answer(name: str, num_rows: int = 4000, seed: int = 0) -> KnownAnswer:
        * - :obj:`'phrase'`
          - the phrase of the parent as a class, with noise; of 64 classes 16 are met
            on test alone
+       * - :obj:`'link'`
+         - the item that goes with the one the user viewed, with noise; of 32 items
 
     Args:
         name (str): Which.
@@ -183,6 +193,55 @@ def _phrase(rng: np.random.Generator, num_rows: int) -> KnownAnswer:
     return _finish(tables, names[label], best, rng, CellType.CATEGORY, split)
 
 
+def _link(rng: np.random.Generator, num_rows: int) -> KnownAnswer:
+    # Who views an item takes its partner next, or else any other item.
+    names = [f'{colour} {animal}' for colour in _COLOURS[:4] for animal in _ANIMALS]
+    size, k = len(names), 10
+    order = rng.permutation(size)
+    partner = np.empty(size, dtype=np.int64)
+    partner[order] = np.roll(order, 1)
+    viewed = rng.integers(0, size, num_rows)
+    places = np.arange(1, size)
+    ranked = (partner[viewed][:, None] + np.append(0, places[: k - 1])) % size
+    other = (partner[viewed] + rng.choice(places, num_rows)) % size
+    taken = np.where(rng.random(num_rows) < 0.9, partner[viewed], other)
+    views = pd.DataFrame(
+        {
+            'id': np.arange(num_rows),
+            'user_id': np.arange(num_rows),
+            'item_id': viewed,
+            'date': _TIME - pd.Timedelta(days=1),
+        }
+    )
+    tables = {
+        'users': (_rows(num_rows), {}),
+        'items': (pd.DataFrame({'id': np.arange(size), 'name': names}), {}),
+        'views': (views, {'user_id': 'users', 'item_id': 'items'}),
+    }
+    frame = pd.DataFrame(
+        {
+            'entity': np.arange(num_rows),
+            'time': _TIME,
+            'label': 1.0,
+            'split': _splits(num_rows, rng),
+            'destinations': [np.array([item]) for item in taken],
+        }
+    )
+    task = LinkTask(
+        **_NAMES,
+        entity_table='users',
+        entity_col='user',
+        cell_type=CellType.NUMBER,
+        horizon=pd.Timedelta(0),
+        frame=frame,
+        destination_table='items',
+        destination_col='item',
+        destination_keys=np.arange(size),
+        k=k,
+    )
+    return _over(tables, task, ranked)
+
+
 _ANSWERS: dict[str, Callable[[np.random.Generator, int], KnownAnswer]] = {
     'parent': _parent,
     'mean': _mean,
@@ -190,7 +249,9 @@ _ANSWERS: dict[str, Callable[[np.random.Generator, int], KnownAnswer]] = {
     'flag': _flag,
     'majority': _majority,
     'phrase': _phrase,
+    'link': _link,
 }
+_NAMES = {'name': 'questions', 'time_col': 'time', 'target_col': 'answer'}
 
 
 def _rows(num_rows: int, parent: bool = False) -> pd.DataFrame:
@@ -218,14 +279,6 @@ def _finish(
     cell_type: CellType,
     split: Any = None,
 ) -> KnownAnswer:
-    from relbench.base import Database, Table
-
-    made = {}
-    for name, table in tables.items():
-        frame, parent = table if isinstance(table, tuple) else (table, None)
-        keys = {} if parent is None else {'parent_id': parent}
-        time_col = 'date' if 'date' in frame else None
-        made[name] = Table(frame, keys, 'id', time_col)
     split = _splits(len(label), rng) if split is None else split
     classes: list[str] = []
     others: list[str] = []
@@ -235,17 +288,34 @@ def _finish(
         {'entity': np.arange(len(label)), 'time': _TIME, 'label': label, 'split': split}
     )
     task = Task(
-        name='questions',
+        **_NAMES,
         entity_table='items',
         entity_col='item',
-        time_col='time',
-        target_col='answer',
         cell_type=cell_type,
         horizon=pd.Timedelta(0),
         frame=frame,
         classes=classes,
         other_classes=others,
     )
+    keyed = {
+        name: (table[0], {'parent_id': table[1]})
+        if isinstance(table, tuple)
+        else (table, {})
+        for name, table in tables.items()
+    }
+    return _over(keyed, task, best)
+
+
+def _over(
+    tables: dict[str, tuple[pd.DataFrame, dict[str, str]]], task: Task, best: Any
+) -> KnownAnswer:
+    # The task over a database of frames with their foreign keys.
+    from relbench.base import Database, Table
+
+    made = {
+        name: Table(frame, keys, 'id', 'date' if 'date' in frame else None)
+        for name, (frame, keys) in tables.items()
+    }
     task.validate()
     data, col_stats = to_hetero(Database(made))
     store = CellStore.from_hetero(
