@@ -24,6 +24,7 @@ def test_run_folder(trained):
     _, _, out = trained
     names = {path.name for path in out.iterdir()}
     assert names == {
+        'columns.csv',
         'config.json',
         'metrics.csv',
         'learning_curve.png',

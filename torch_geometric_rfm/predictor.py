@@ -140,8 +140,9 @@ class RelationalPredictor:
             db (str, Path or relbench.base.Dataset): The database.
             task (str or list): A task, or several.
             out (str, optional): Run folder for :obj:`config.json`,
-                :obj:`metrics.csv`, :obj:`learning_curve.png` and
-                :obj:`model.safetensors`. (default: :obj:`None`)
+                :obj:`metrics.csv`, :obj:`columns.csv`,
+                :obj:`learning_curve.png` and :obj:`model.safetensors`.
+                (default: :obj:`None`)
             horizon (str, optional): See :meth:`open_task`.
             show_progress (bool): Whether to draw a progress bar.
             **config: Fields of :class:`~torch_geometric_rfm.train.TrainConfig`. Of

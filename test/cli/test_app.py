@@ -46,6 +46,7 @@ def test_inspect(tmp_path):
 def test_finetune(trained):
     folder, figures = trained
     assert {path.name for path in folder.iterdir()} == {
+        'columns.csv',
         'config.json',
         'metrics.csv',
         'learning_curve.png',

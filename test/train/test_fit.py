@@ -55,6 +55,14 @@ def test_fit_learns_from_earlier_labels_and_logs(tmp_path):
     assert [int(row['step']) for row in rows] == [20, 40, 60]
     assert float(rows[-1]['train_loss']) < 0.5 * float(rows[0]['train_loss'])
     assert float(rows[-1]['learning_rate']) < float(rows[0]['learning_rate'])
+    # The label is the only column that is asked for.
+    with (tmp_path / 'columns.csv').open() as file:
+        columns = list(csv.DictReader(file))
+    assert [int(row['batches']) for row in columns] == [20, 20, 20]
+    assert len({row['column'] for row in columns}) == 1
+    for row, column in zip(rows, columns, strict=True):
+        loss = float(column['train_loss'])
+        assert loss == pytest.approx(float(row['train_loss']))
 
 
 def test_fit_is_determined_by_its_seed():

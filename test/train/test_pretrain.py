@@ -39,6 +39,10 @@ def test_losses_fall_and_the_folder_is_a_predictor(databases, config, tmp_path):
     assert [int(row['step']) for row in rows] == [30, 60]
     assert float(rows[-1]['train_loss']) == pytest.approx(np.mean(result.losses[30:]))
     assert {'val_shop_loss', 'val_kiosk/customer-amount_nmae'} <= set(rows[0])
+    with (tmp_path / 'columns.csv').open() as file:
+        columns = list(csv.DictReader(file))
+    assert {int(row['step']) for row in columns} == {30, 60}
+    assert sum(int(row['batches']) for row in columns) >= 60
 
 
 def test_weights_are_the_moving_average(databases, config, tmp_path, monkeypatch):

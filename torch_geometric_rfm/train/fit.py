@@ -63,7 +63,8 @@ def fit(
         model (RelationalTransformer): The model, trained in place.
         tasks (list[TaskStore]): Tasks to be trained jointly.
         config (TrainConfig, optional): How to train. (default: :obj:`None`)
-        out (str, optional): Folder for :obj:`metrics.csv`.
+        out (str, optional): Folder for :obj:`metrics.csv`, and :obj:`columns.csv`
+            with the mean train loss of each column.
             (default: :obj:`None`)
         save (callable, optional): Called with the model whenever it has become
             better on val, and at the end. (default: :obj:`None`)

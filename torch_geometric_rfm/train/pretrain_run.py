@@ -64,6 +64,7 @@ class PretrainRun:
             'metrics': self.metrics,
             'skipped': list(self.skipped),
             'history': list(self.log.rows),
+            'columns': list(self.log.columns),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -78,6 +79,7 @@ class PretrainRun:
         self.position, self.contexts = state['position'], state['contexts']
         self.logged, self.losses = state['logged'], list(state['losses'])
         self.metrics, self.log.rows = state['metrics'], list(state['history'])
+        self.log.columns = list(state.get('columns', []))  # Not in older states.
         self.skipped = list(state['skipped'])
 
     def roll_back(self, good: dict[str, Any], loss: float, culprit: str) -> None:

@@ -7,23 +7,28 @@ from torch_geometric_rfm.train.schedule import Budget
 
 
 class MetricsLog:
-    r"""Keeps the figures of a run, and writes them to :obj:`metrics.csv`.
+    r"""Keeps the figures of a run, and writes them to :obj:`metrics.csv`, and the
+    losses of each column to :obj:`columns.csv`.
 
     Args:
         folder: The run folder, or :obj:`None` to keep them in memory alone.
     """
 
     def __init__(self, folder: Any = None) -> None:
-        self.path = None if folder is None else Path(folder) / 'metrics.csv'
+        self.folder = None if folder is None else Path(folder)
         self.rows: list[dict[str, Any]] = []
+        self.columns: list[dict[str, Any]] = []
         self._figures: dict[str, list[Any]] = {}
+        self._losses: dict[str, list[float]] = {}
         self._skipped = 0
 
     def count(self, loss_fn: MaskedCellLoss, prefix: str = '') -> None:
-        r"""Takes note of the figures by cell type of the last loss."""
+        r"""Takes note of the figures of the last loss, by cell type and by column."""
         losses = {f'{kind}_loss': v for kind, v in loss_fn.last_figures.items()}
         for name, value in (losses | loss_fn.last_retrieval).items():
             self._figures.setdefault(prefix + name, []).append(value)
+        for column, loss in loss_fn.column_figures().items():
+            self._losses.setdefault(column, []).append(loss)
         self._skipped += loss_fn.last_skipped
 
     def add(
@@ -52,12 +57,22 @@ class MetricsLog:
                 key = f'val_{name}' if len(metrics) == 1 else f'val_{task}_{name}'
                 row[key] = value
         self.rows.append(row)
-        if self.path is not None:
-            with self.path.open('w', newline='') as file:
-                names = dict.fromkeys(name for row in self.rows for name in row)
-                writer = csv.DictWriter(file, list(names))
-                writer.writeheader()
-                writer.writerows(self.rows)
+        for column, values in sorted(self._losses.items()):
+            figures = {'batches': len(values), 'train_loss': sum(values) / len(values)}
+            self.columns.append({'step': budget.step, 'column': column, **figures})
+        self._losses = {}
+        if self.folder is not None:
+            _write(self.folder / 'metrics.csv', self.rows)
+            if self.columns:  # Losses of links have none.
+                _write(self.folder / 'columns.csv', self.columns)
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open('w', newline='') as file:
+        names = dict.fromkeys(name for row in rows for name in row)
+        writer = csv.DictWriter(file, list(names))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 class _SilentBar:
