@@ -13,8 +13,8 @@ from torch_geometric_rfm.data import (
     get_text_encoder,
 )
 from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.keys import entity_rows
 from torch_geometric_rfm.data.opened_databases import OpenedDatabases
-from torch_geometric_rfm.data.task import entity_rows
 from torch_geometric_rfm.metrics import fit_temperature
 from torch_geometric_rfm.nn import RelationalRecommender, RelationalTransformer
 from torch_geometric_rfm.train.checkpoint import (

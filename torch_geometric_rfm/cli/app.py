@@ -416,7 +416,7 @@ def audit(
     with _named_errors():
         from torch_geometric_rfm.audit import audit_task
         from torch_geometric_rfm.cli.audit import print_audit
-        from torch_geometric_rfm.data.task_splits import to_horizon
+        from torch_geometric_rfm.data.horizon import to_horizon
 
         _check_protocol(protocol)
         report = audit_task(

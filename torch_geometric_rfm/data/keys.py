@@ -5,7 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from relbench.base import Table
+    from relbench.base import Database, Table
 
 
 def primary_key_index(table: 'Table', name: str) -> pd.Index | None:
@@ -77,3 +77,22 @@ def foreign_key_positions(
     position[null] = -1
     dangling = int(((position < 0) & ~null).sum())
     return position, {'null key': int(null.sum()), 'dangling key': dangling}
+
+
+def entity_rows(db: 'Database', table: str, keys: pd.Series, task: str) -> np.ndarray:
+    r"""Rows of the entities with given primary keys.
+
+    Raises:
+        ValueError: If the table has no primary key, or lacks an entity.
+    """
+    index = primary_key_index(db.table_dict[table], table)
+    if index is None:  # RelBench keys such tables by row position.
+        index = pd.RangeIndex(len(db.table_dict[table].df))
+    rows = index.get_indexer(pd.Index(keys))
+    if (rows < 0).any():
+        unknown = pd.Series(keys)[rows < 0].tolist()
+        raise ValueError(
+            f"task '{task}' names {len(unknown)} entities that table '{table}' lacks "
+            f'(first is {unknown[0]!r})'
+        )
+    return rows.astype(np.int64)

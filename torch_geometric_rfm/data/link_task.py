@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.data.database import load_database
-from torch_geometric_rfm.data.keys import primary_key_index
-from torch_geometric_rfm.data.task import SPLITS, Task, entity_rows
+from torch_geometric_rfm.data.horizon import horizon_of
+from torch_geometric_rfm.data.keys import entity_rows, primary_key_index
+from torch_geometric_rfm.data.task import SPLITS, Task
 
 if TYPE_CHECKING:
     from relbench.base import BaseTask, Database
@@ -58,8 +59,6 @@ class LinkTask(Task):
             ValueError: If classes are given, it is no recommendation task, entities
                 or destinations do not exist, or a destination stands twice.
         """
-        from torch_geometric_rfm.data.task import horizon_of
-
         source: Any = task
         name = getattr(task, 'name', None) or type(task).__name__
         if task.task_type.value != 'recommendation':

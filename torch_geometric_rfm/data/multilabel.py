@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torch_geometric_rfm.data.database import load_database
-from torch_geometric_rfm.data.task import SPLITS, Task, horizon_of
+from torch_geometric_rfm.data.horizon import horizon_of
+from torch_geometric_rfm.data.task import SPLITS, Task
 
 if TYPE_CHECKING:
     from relbench.base import BaseTask, Database

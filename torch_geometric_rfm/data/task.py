@@ -9,8 +9,8 @@ from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.data.class_labels import encode_classes
 from torch_geometric_rfm.data.class_metrics import accuracy, log_loss, macro_f1
 from torch_geometric_rfm.data.database import load_database
-from torch_geometric_rfm.data.keys import primary_key_index
-from torch_geometric_rfm.data.task_splits import to_horizon
+from torch_geometric_rfm.data.horizon import horizon_of
+from torch_geometric_rfm.data.keys import entity_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -398,49 +398,3 @@ class Task:
         table = self.relbench_task.get_table(split, mask_input_cols=False)
         figures = self.relbench_task.evaluate(prediction, table)
         return {name: float(value) for name, value in figures.items()}
-
-
-def entity_rows(db: 'Database', table: str, keys: pd.Series, task: str) -> np.ndarray:
-    r"""Rows of the entities with given primary keys.
-
-    Raises:
-        ValueError: If the table has no primary key, or lacks an entity.
-    """
-    index = primary_key_index(db.table_dict[table], table)
-    if index is None:  # RelBench keys such tables by row position.
-        index = pd.RangeIndex(len(db.table_dict[table].df))
-    rows = index.get_indexer(pd.Index(keys))
-    if (rows < 0).any():
-        unknown = pd.Series(keys)[rows < 0].tolist()
-        raise ValueError(
-            f"task '{task}' names {len(unknown)} entities that table '{table}' lacks "
-            f'(first is {unknown[0]!r})'
-        )
-    return rows.astype(np.int64)
-
-
-def horizon_of(task: 'BaseTask', name: str, horizon: Any) -> pd.Timedelta:
-    r"""When labels of a RelBench task become known, counted from their time.
-
-    Raises:
-        ValueError: If the task does not say, or it is negative.
-    """
-    if horizon is not None:
-        return to_horizon(horizon)
-    kind = getattr(task, 'kind', 'forecast')
-    if kind == 'autocomplete':
-        return pd.Timedelta(0)
-    # RelBench gives external tasks a timedelta of one day if they have none.
-    if kind == 'external' and not _declared_timedelta(task, name):
-        raise ValueError(
-            f"task '{name}' is external and does not say when its labels become known. "
-            f"Pass horizon=, for example horizon='45 days'."
-        )
-    return task.timedelta
-
-
-def _declared_timedelta(task: 'BaseTask', name: str) -> str | None:
-    from relbench.manifest import TaskManifest
-
-    path = task.dataset.dataset_dir / 'tasks' / name / 'manifest.yaml'
-    return TaskManifest.load(path).timedelta if path.exists() else None

@@ -7,12 +7,13 @@ import pandas as pd
 from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.data.class_labels import encode_classes
 from torch_geometric_rfm.data.database import load_database, load_dataset
-from torch_geometric_rfm.data.task import Task, entity_rows
+from torch_geometric_rfm.data.horizon import to_horizon
+from torch_geometric_rfm.data.keys import entity_rows
+from torch_geometric_rfm.data.task import Task
 from torch_geometric_rfm.data.task_splits import (
     check_splits,
     find_cutoffs,
     split_by_time,
-    to_horizon,
 )
 
 if TYPE_CHECKING:

@@ -1,4 +1,3 @@
-import re
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ def split_by_time(
     Example:
         >>> time = pd.Series(pd.to_datetime(['2020-01-01', '2020-01-30', '2020-02-01',
         ...                                  '2020-03-01']))
-        >>> split_by_time(time, to_horizon('7d'), *time[2:]).tolist()
+        >>> split_by_time(time, pd.Timedelta(days=7), *time[2:]).tolist()
         ['train', 'gap', 'val', 'test']
     """
     known = time + horizon
@@ -76,23 +75,3 @@ def find_cutoffs(
             f'{out[1]})'
         )
     return out[0], out[1]
-
-
-def to_horizon(value: Any) -> pd.Timedelta:
-    r"""A horizon as a time span: :obj:`'30d'`, :obj:`'30 days'` or one already.
-
-    Raises:
-        ValueError: If it is no time span, or negative.
-    """
-    text = re.sub(r'(?<=[\d\s])d$', 'D', value) if isinstance(value, str) else value
-    try:
-        out = pd.Timedelta(text)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"horizon must be a time span, as '30 days' (got {value!r})"
-        ) from error
-    if pd.isna(out):
-        raise ValueError("horizon must be a time span, as '30 days' (got NaT)")
-    if out < pd.Timedelta(0):
-        raise ValueError(f'horizon must not be negative (got {value})')
-    return out

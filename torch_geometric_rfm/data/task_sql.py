@@ -5,9 +5,10 @@ import numpy as np
 import pandas as pd
 
 from torch_geometric_rfm.data.database import load_database, load_dataset
+from torch_geometric_rfm.data.horizon import to_horizon
 from torch_geometric_rfm.data.task import Task
 from torch_geometric_rfm.data.task_frame import task_from_frame
-from torch_geometric_rfm.data.task_splits import find_cutoffs, to_horizon
+from torch_geometric_rfm.data.task_splits import find_cutoffs
 
 if TYPE_CHECKING:
     from relbench.base import Database
