@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+from benchmark.relbench.averages import averaged_score
 from benchmark.relbench.inputs import PROTOCOLS
 from benchmark.relbench.metrics import LESS_IS_BETTER, MAIN
 from benchmark.relbench.models import MODELS
@@ -35,21 +36,22 @@ DUELS = [
 COLUMNS = [(protocol, split) for protocol in PROTOCOLS for split in ('val', 'test')]
 
 
-def report(lines: list[dict[str, Any]], folder: Path) -> str:
+def report(lines: list[dict[str, Any]], folder: Path, bold: bool = True) -> str:
     r"""Markdown of all lines, a section a database and task.
 
     Args:
         lines: What :func:`~benchmark.relbench.results.read_lines` gave.
         folder: Where their predictions are.
+        bold: Whether to mark what is significantly best, which takes minutes.
     """
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for line in lines:
         groups.setdefault((line['database'], line['task']), []).append(line)
     sections = [
-        _section(database, task, group, folder)
+        _section(database, task, group, folder, bold)
         for (database, task), group in sorted(groups.items())
     ]
-    sections.insert(0, _duels(groups))
+    sections[:0] = [_duels(groups), _averages(groups, folder)]
     for database in sorted({key[0] for key in groups}):
         own = {task: g[0] for (db, task), g in groups.items() if db == database}
         sections += _published_table(database, own)
@@ -86,10 +88,40 @@ def _duels(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
     return '\n'.join([title, '', *markdown(header, rows), ''])
 
 
+def _averages(groups: dict[tuple[str, str], list[dict[str, Any]]], folder: Path) -> str:
+    # Tasks and protocols down, models that have several seeds across.
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    for (database, task), lines in sorted(groups.items()):
+        for protocol in PROTOCOLS:
+            for model in _in_order({line['model'] for line in lines}):
+                chosen = [
+                    line
+                    for line in lines
+                    if (line['model'], line['protocol']) == (model, protocol)
+                ]
+                value = averaged_score(chosen, folder) if chosen else None
+                if value is not None:
+                    row = found.setdefault((database, task, protocol), {})
+                    row[model] = f'{value:.4f} ({len(chosen)})'
+    if not found:
+        return ''
+    models = _in_order({model for row in found.values() for model in row})
+    rows = [
+        [*key, *(row.get(model, '') for model in models)] for key, row in found.items()
+    ]
+    title = '## Predictions averaged over seeds, test (seeds in brackets)'
+    header = ['database', 'task', 'protocol', *models]
+    return '\n'.join([title, '', *markdown(header, rows), ''])
+
+
 def _section(
-    database: str, task: str, lines: list[dict[str, Any]], folder: Path
+    database: str,
+    task: str,
+    lines: list[dict[str, Any]],
+    folder: Path,
+    bold: bool,
 ) -> str:
-    cells = cells_of(lines, folder)
+    cells = cells_of(lines, folder, bold)
     kind, rows = lines[0]['kind'], lines[0]['rows']
     metric = MAIN[kind]
     better = 'less' if metric in LESS_IS_BETTER else 'more'

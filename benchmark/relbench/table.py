@@ -47,14 +47,14 @@ def half_interval(values: np.ndarray) -> float:
 
 
 def cells_of(
-    lines: Iterable[dict[str, Any]], folder: Path
+    lines: Iterable[dict[str, Any]], folder: Path, mark: bool = True
 ) -> dict[tuple[str, str], Cell]:
-    r"""The cells of one task by model and protocol; the best are marked."""
+    r"""The cells of one task by model and protocol; the best are marked if asked."""
     cells: dict[tuple[str, str], Cell] = {}
     for line in lines:
         key = (line['model'], line['protocol'])
         cells.setdefault(key, Cell([])).lines.append(line)
-    for protocol in {key[1] for key in cells}:
+    for protocol in {key[1] for key in cells} if mark else ():
         chosen = [cell for key, cell in cells.items() if key[1] == protocol]
         _mark_best(chosen, folder)  # Choices are made on val.
     return cells
