@@ -50,7 +50,7 @@ class TrainConfig:
     weight_decay: float = 0.1
     warmup: float = 0.05
     clip: float = 1.0
-    huber_delta: float = 0.1
+    huber_delta: float = 0.02
     ema: float = 0.99
     num_evals: int = 12
     max_eval_share: float = 0.15
