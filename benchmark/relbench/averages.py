@@ -30,5 +30,10 @@ def averaged_score(lines: Lines, folder: Path, split: str = 'test') -> float | N
     known = [one[split] for one in found if one is not None]
     if len(known) < len(lines):
         return None
+    if any(not np.array_equal(known[0][0], one[0]) for one in known):
+        raise ValueError(
+            f'seeds of {lines[0]["model"]} have other labels for {split} of '
+            f"'{lines[0]['task']}'; run the task again into a new results file"
+        )
     mean = np.mean([one[1].astype(np.float64) for one in known], axis=0)
     return score(kind, known[0][0], mean, lines[0]['train_std'])[MAIN[kind]]

@@ -42,7 +42,11 @@ def test_losses_fall_and_the_folder_is_a_predictor(databases, config, tmp_path):
     with (tmp_path / 'columns.csv').open() as file:
         columns = list(csv.DictReader(file))
     assert {int(row['step']) for row in columns} == {30, 60}
-    assert sum(int(row['batches']) for row in columns) >= 60
+    # Each batch has a label of one database at least.
+    for step in (30, 60):
+        now = [row for row in columns if int(row['step']) == step]
+        assert sum(int(row['batches']) for row in now) >= 30
+        assert all(0 < float(row['train_loss']) < 10 for row in now)
 
 
 def test_weights_are_the_moving_average(databases, config, tmp_path, monkeypatch):
@@ -172,6 +176,12 @@ def test_bad_batches_are_skipped_and_named(databases, config, tmp_path, corrupt)
     assert all("'broken'" in message for message in result.skipped)
     for value in weights(tmp_path / 'a').values():
         assert torch.isfinite(value).all()
+    # What a bad batch said is taken back, too.
+    with (tmp_path / 'a' / 'columns.csv').open() as file:
+        columns = list(csv.DictReader(file))
+    assert columns
+    assert all(np.isfinite(float(row['train_loss'])) for row in columns)
+    assert all(int(row['batches']) <= 8 for row in columns)
     with (
         pytest.warns(UserWarning, match='is skipped'),
         pytest.raises(RuntimeError, match=r'3 batches were bad.*broken'),

@@ -144,7 +144,7 @@ def finetune(
     r"""Train on a task, then score it on the test split beside the baselines.
 
     It starts from the pretrained model of the package, unless told otherwise. Where
-    labels of test rows are missing it is scored on val, and says so.
+    labels of test rows are missing, or all the same, val is scored, and it says so.
     """
     with _named_errors():
         from torch_geometric_rfm.predictor import RelationalPredictor

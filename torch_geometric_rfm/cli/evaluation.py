@@ -2,6 +2,7 @@ import time
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from torch_geometric_rfm.data import TaskStore
@@ -10,12 +11,13 @@ from torch_geometric_rfm.predictor import RelationalPredictor
 
 
 def split_to_score(store: TaskStore, console: Console) -> str:
-    r"""The test split; if it has no labels to score against, val, and says so."""
+    r"""The test split; if it cannot be scored, val, and says why."""
     try:
         store.task.labels_of_split('test')
     except ValueError as error:
         store.task.labels_of_split('val')
-        console.print(f'{error}: the scores will be of val, which chooses the weights')
+        reason = escape(str(error))
+        console.print(f'{reason}: the scores will be of val, which chooses the weights')
         return 'val'
     return 'test'
 

@@ -83,7 +83,7 @@ def entity_rows(db: 'Database', table: str, keys: pd.Series, task: str) -> np.nd
     r"""Rows of the entities with given primary keys.
 
     Raises:
-        ValueError: If the table has no primary key, or lacks an entity.
+        ValueError: If the table lacks an entity.
     """
     index = primary_key_index(db.table_dict[table], table)
     if index is None:  # RelBench keys such tables by row position.

@@ -133,6 +133,21 @@ class LinkTask(Task):
 
         return [metrics.map]
 
+    def labels_of_split(self, split: str) -> np.ndarray:
+        r"""The numbers of destinations of a split, in order.
+
+        Raises:
+            ValueError: If rows have none.
+        """
+        labels = super().labels_of_split(split)
+        without = int((labels == 0).sum())
+        if without:
+            raise ValueError(
+                f"split '{split}' of task '{self.name}' has no destinations to "
+                f'evaluate against (got {without} rows without of {labels.size})'
+            )
+        return labels
+
     def score_rows(
         self, rows: NDArray[np.int64], prediction: NDArray[np.int64]
     ) -> dict[str, float]:

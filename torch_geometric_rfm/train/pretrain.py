@@ -82,11 +82,11 @@ def pretrain(
     :class:`~torch_geometric_rfm.loader.MixtureLoader`. The folder gets
     :obj:`model.safetensors` with the averaged weights,
     which :class:`~torch_geometric_rfm.RelationalPredictor` loads,
-    :obj:`metrics.csv`, :obj:`columns.csv` with the mean loss of each column since the
-    evaluation before, and :obj:`state.pt` to go on from. Of a process that is killed
-    at most the steps since the last checkpoint are lost, and those that follow have
-    the losses they would have had. Started by :obj:`torchrun`, its processes share
-    each batch, which gives the same losses as one process.
+    :obj:`metrics.csv`, :obj:`columns.csv` with the mean loss of each column (of the
+    first process) since the evaluation before, and :obj:`state.pt` to go on from. Of a
+    process that is killed at most the steps since the last checkpoint are lost, and
+    those that follow have the losses they would have had. Started by :obj:`torchrun`,
+    its processes share each batch, which gives the same losses as one process.
 
     A batch whose loss or gradient is not finite, or whose loss explodes, takes
     training back to the last checkpoint and is skipped, with a warning that names

@@ -63,8 +63,7 @@ class PretrainRun:
             'losses': list(self.losses),
             'metrics': self.metrics,
             'skipped': list(self.skipped),
-            'history': list(self.log.rows),
-            'columns': list(self.log.columns),
+            'log': self.log.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -78,8 +77,11 @@ class PretrainRun:
         self.budget.step = state['step']
         self.position, self.contexts = state['position'], state['contexts']
         self.logged, self.losses = state['logged'], list(state['losses'])
-        self.metrics, self.log.rows = state['metrics'], list(state['history'])
-        self.log.columns = list(state.get('columns', []))  # Not in older states.
+        self.metrics = state['metrics']
+        if 'log' in state:
+            self.log.load_state_dict(state['log'])
+        else:  # The state of an older version.
+            self.log.rows = list(state['history'])
         self.skipped = list(state['skipped'])
 
     def roll_back(self, good: dict[str, Any], loss: float, culprit: str) -> None:

@@ -6,9 +6,27 @@ from torch_geometric_rfm.loss import MaskedCellLoss
 from torch_geometric_rfm.train.schedule import Budget
 
 
+class _Means:
+    # The mean of each of several figures since it was last taken.
+    def __init__(self) -> None:
+        self.sums: dict[str, tuple[float, int]] = {}
+
+    def add(self, name: str, value: float) -> None:
+        total, count = self.sums.get(name, (0.0, 0))
+        self.sums[name] = (total + value, count + 1)
+
+    def take(self) -> dict[str, tuple[float, int]]:
+        # Mean and count; names without a value since are kept, with a count of 0.
+        out = {name: (t / max(1, n), n) for name, (t, n) in self.sums.items()}
+        self.sums = dict.fromkeys(self.sums, (0.0, 0))
+        return out
+
+
 class MetricsLog:
     r"""Keeps the figures of a run, and writes them to :obj:`metrics.csv`, and the
     losses of each column to :obj:`columns.csv`.
+
+    Columns go by their phrases: those of the same name in several databases are one.
 
     Args:
         folder: The run folder, or :obj:`None` to keep them in memory alone.
@@ -18,17 +36,16 @@ class MetricsLog:
         self.folder = None if folder is None else Path(folder)
         self.rows: list[dict[str, Any]] = []
         self.columns: list[dict[str, Any]] = []
-        self._figures: dict[str, list[Any]] = {}
-        self._losses: dict[str, list[float]] = {}
+        self._figures, self._losses = _Means(), _Means()
         self._skipped = 0
 
     def count(self, loss_fn: MaskedCellLoss, prefix: str = '') -> None:
         r"""Takes note of the figures of the last loss, by cell type and by column."""
         losses = {f'{kind}_loss': v for kind, v in loss_fn.last_figures.items()}
         for name, value in (losses | loss_fn.last_retrieval).items():
-            self._figures.setdefault(prefix + name, []).append(value)
+            self._figures.add(prefix + name, float(value))
         for column, loss in loss_fn.column_figures().items():
-            self._losses.setdefault(column, []).append(loss)
+            self._losses.add(prefix + column, loss)
         self._skipped += loss_fn.last_skipped
 
     def add(
@@ -47,24 +64,39 @@ class MetricsLog:
             'train_loss': sum(losses) / max(1, len(losses)),
             'learning_rate': lr,
         }
-        for name, values in self._figures.items():
-            mean = sum(map(float, values)) / max(1, len(values))
-            row[f'train_{name}'] = mean if values else ''
-            self._figures[name] = []
+        for name, (mean, number) in self._figures.take().items():
+            row[f'train_{name}'] = mean if number else ''
         row['train_skipped'], self._skipped = self._skipped, 0
         for task, figures in metrics.items():
             for name, value in figures.items():
                 key = f'val_{name}' if len(metrics) == 1 else f'val_{task}_{name}'
                 row[key] = value
         self.rows.append(row)
-        for column, values in sorted(self._losses.items()):
-            figures = {'batches': len(values), 'train_loss': sum(values) / len(values)}
-            self.columns.append({'step': budget.step, 'column': column, **figures})
-        self._losses = {}
+        for column, (mean, number) in sorted(self._losses.take().items()):
+            if number:
+                line = {'step': budget.step, 'column': column}
+                self.columns.append(line | {'batches': number, 'train_loss': mean})
         if self.folder is not None:
             _write(self.folder / 'metrics.csv', self.rows)
             if self.columns:  # Losses of links have none.
                 _write(self.folder / 'columns.csv', self.columns)
+
+    def state_dict(self) -> dict[str, Any]:
+        r"""All that a run goes on from."""
+        return {
+            'rows': list(self.rows),
+            'columns': list(self.columns),
+            'figures': dict(self._figures.sums),
+            'losses': dict(self._losses.sums),
+            'skipped': self._skipped,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        r"""Goes on from a state."""
+        self.rows, self.columns = list(state['rows']), list(state['columns'])
+        self._figures.sums = dict(state['figures'])
+        self._losses.sums = dict(state['losses'])
+        self._skipped = state['skipped']
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:
