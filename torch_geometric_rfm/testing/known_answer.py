@@ -251,7 +251,11 @@ _ANSWERS: dict[str, Callable[[np.random.Generator, int], KnownAnswer]] = {
     'phrase': _phrase,
     'link': _link,
 }
-_NAMES = {'name': 'questions', 'time_col': 'time', 'target_col': 'answer'}
+_NAMES: dict[str, Any] = {
+    'name': 'questions',
+    'time_col': 'time',
+    'target_col': 'answer',
+}
 
 
 def _rows(num_rows: int, parent: bool = False) -> pd.DataFrame:
