@@ -57,7 +57,7 @@ def run(name, head, num_steps, num_rows, seed):
         minutes=None,
         num_steps=num_steps,
         batch_size=64,
-        lr=3e-3,
+        lr=1.5e-3,
         num_evals=8,
         patience=8,
         seed=seed,

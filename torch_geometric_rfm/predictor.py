@@ -15,8 +15,13 @@ from torch_geometric_rfm.data import (
 from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.data.keys import entity_rows
 from torch_geometric_rfm.data.opened_databases import OpenedDatabases
-from torch_geometric_rfm.metrics import fit_temperature
+from torch_geometric_rfm.metrics import (
+    conformal_shifts,
+    fit_temperature,
+    shifted_quantiles,
+)
 from torch_geometric_rfm.nn import RelationalRecommender, RelationalTransformer
+from torch_geometric_rfm.nn.number_head import LEVELS
 from torch_geometric_rfm.train.checkpoint import (
     PRETRAINED,
     load_checkpoint,
@@ -26,7 +31,7 @@ from torch_geometric_rfm.train.checkpoint import (
 from torch_geometric_rfm.train.ensemble import predict_ensemble
 from torch_geometric_rfm.train.fit import fit
 from torch_geometric_rfm.train.fit_links import fit_links
-from torch_geometric_rfm.train.predict import predict_outputs
+from torch_geometric_rfm.train.predict import predict_outputs, predict_rows
 from torch_geometric_rfm.train.predict_links import predict_links
 from torch_geometric_rfm.train.prediction_frame import (
     interval_levels,
@@ -109,6 +114,7 @@ class RelationalPredictor:
         self.sampling = {**SAMPLING, **sampling}
         self.training: dict[str, Any] = {}
         self.temperature: dict[str, float] = {}
+        self.interval_shifts: dict[str, list[float]] = {}
         self.recommender: RelationalRecommender | None = None
         self._opened = OpenedDatabases(self.text_encoder)
 
@@ -166,7 +172,7 @@ class RelationalPredictor:
         train_config = TrainConfig(**config)
         for store in stores:
             self._check_store(store)
-        self.temperature = {}  # The weights change.
+        self.temperature, self.interval_shifts = {}, {}  # The weights change.
         self.training = {'tasks': [s.task.name for s in stores], **vars(train_config)}
         folder = None if out is None else prepare_folder(out)
         save = None
@@ -206,6 +212,7 @@ class RelationalPredictor:
             'sampling': self.sampling,
             'training': self.training,
             'temperature': self.temperature,
+            'interval_shifts': self.interval_shifts,
         }
 
     @staticmethod
@@ -339,7 +346,7 @@ class RelationalPredictor:
         self._check_store(store)
         if isinstance(store.task, LinkTask):
             return self._predict_links(store, rows, protocol, progress)[0]
-        return predict_ensemble(
+        prediction = predict_ensemble(
             num_contexts,
             self.model,
             store,
@@ -350,6 +357,12 @@ class RelationalPredictor:
             temperature=self.temperature.get(store.task.name, 1.0),
             **self.sampling,
         )
+        shifts = self.interval_shifts.get(store.task.name)
+        if levels is None or shifts is None:
+            return prediction
+        return shifted_quantiles(
+            prediction, np.array(levels), np.array(shifts), np.array(LEVELS)
+        )
 
     def calibrate(
         self,
@@ -359,13 +372,25 @@ class RelationalPredictor:
         protocol: str = 'rolling',
         horizon: Any = None,
         progress: Any = None,
-    ) -> float:
-        r"""Finds the temperature that makes the probabilities of a task most likely
-        on a split, keeps it in :attr:`temperature` for further predictions, and
-        returns it. It is saved with the model.
+    ) -> float | list[float]:
+        r"""Makes the probabilities or the intervals of a task honest on a split.
+
+        Of a classification it finds the temperature that makes the labels most
+        likely, and keeps it in :attr:`temperature`; see
+        :func:`~torch_geometric_rfm.metrics.fit_temperature`. Of a regression it finds
+        the shift of each quantile that makes intervals hold as often as they say,
+        and keeps them in :attr:`interval_shifts`; see
+        :func:`~torch_geometric_rfm.metrics.conformal_shifts`. Both are used in all
+        further predictions of the task, are saved with the model, and are forgotten
+        when it is trained further. Point predictions stay as they are.
+
+        Returns:
+            The temperature, or the shifts at the levels 5 %, 10 %, ..., 95 % in the
+            unit of the label.
 
         Raises:
-            ValueError: If the task is a regression, or the split has no labels.
+            ValueError: If the task recommends, the split has no labels, or too few,
+                or the model has no quantiles.
         """
         return self.calibrate_rows(
             self.open_task(db, task, horizon), split, protocol, progress
@@ -377,22 +402,28 @@ class RelationalPredictor:
         split: str = 'val',
         protocol: str = 'rolling',
         progress: Any = None,
-    ) -> float:
+    ) -> float | list[float]:
         r"""Calibrates an opened task; see :meth:`calibrate`."""
-        if store.task.cell_type == CellType.NUMBER:
+        task = store.task
+        if isinstance(task, LinkTask):
             raise ValueError(
-                f"task '{store.task.name}' is a regression, which has no probabilities "
-                'to calibrate; its intervals come from a model with number_head='
-                "'quantile'"
+                f"task '{task.name}' recommends, and has neither probabilities nor "
+                'intervals to calibrate'
             )
         self._check_store(store)
-        label = store.task.labels_of_split(split)
-        logits = predict_outputs(
-            self.model, store, split, protocol, progress=progress, **self.sampling
-        )
-        temperature = fit_temperature(logits, label)
-        self.temperature[store.task.name] = temperature
-        return temperature
+        label = task.labels_of_split(split)
+        options = {'progress': progress, **self.sampling}
+        if task.cell_type == CellType.NUMBER:
+            levels = list(LEVELS)
+            quantiles = predict_rows(
+                self.model, store, split, protocol, levels=levels, **options
+            )
+            shifts = conformal_shifts(quantiles, label, np.array(levels))
+            self.interval_shifts[task.name] = shifts.tolist()
+            return self.interval_shifts[task.name]
+        logits = predict_outputs(self.model, store, split, protocol, **options)
+        self.temperature[task.name] = fit_temperature(logits, label)
+        return self.temperature[task.name]
 
     def _check_store(self, store: TaskStore) -> None:
         if store.store.text_encoder is not self.text_encoder:
@@ -493,6 +524,7 @@ class RelationalPredictor:
         predictor = cls(model, encoder, **settings['sampling'])
         predictor.training = settings['training']
         predictor.temperature = settings.get('temperature', {})
+        predictor.interval_shifts = settings.get('interval_shifts', {})
         if settings.get('recommender') is not None:
             predictor.recommender = load_recommender(
                 folder, model, settings['recommender']

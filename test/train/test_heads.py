@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from torch_geometric_rfm import RelationalPredictor
 from torch_geometric_rfm.metrics import coverage
 from torch_geometric_rfm.nn import RelationalTransformer
+from torch_geometric_rfm.testing import toy_database, toy_task
 from torch_geometric_rfm.testing.known_answer import known_answer
 from torch_geometric_rfm.train import TrainConfig, fit, predict_rows
 
@@ -55,3 +57,37 @@ def test_the_best_recommendations_are_the_partner_first():
     expected = 0.9 + 0.1 * sum(1 / (place * 31) for place in range(2, 11))
     assert abs(best - expected) < 0.03
     assert score < 0.2
+
+
+def new_predictor(number_head):
+    torch.manual_seed(0)
+    model = RelationalTransformer.small(
+        channels=32, num_layers=1, text_channels=384, number_head=number_head
+    )
+    return RelationalPredictor(model, 'hashing', num_cells=16)
+
+
+def test_calibrated_intervals_are_kept_and_hold(tmp_path):
+    predictor = new_predictor('quantile')
+    store = predictor.open_task(toy_database(), toy_task(kind='regression'))
+    before = predictor.predict_rows(store, 'val')
+    levels = [0.05, 0.95]
+    shifts = predictor.calibrate_rows(store)
+    assert len(shifts) == 19
+    ends = predictor.predict_rows(store, 'val', levels=levels)
+    label = store.task.labels_of_split('val')
+    # An untrained model knows nothing; its intervals hold all the same.
+    share, _ = coverage(label, ends[:, 0] - 1e-6, ends[:, 1] + 1e-6)
+    assert 0.9 <= share < 1.0
+    np.testing.assert_array_equal(before, predictor.predict_rows(store, 'val'))
+
+    predictor.save_pretrained(tmp_path / 'run')
+    loaded = RelationalPredictor.from_pretrained(tmp_path / 'run')
+    store.store.text_encoder = loaded.text_encoder
+    again = loaded.predict_rows(store, 'val', levels=levels)
+    np.testing.assert_allclose(again, ends, atol=1e-5)
+
+    predictor.fit_stores([store], show_progress=False, minutes=None, num_steps=1)
+    assert predictor.interval_shifts == {}
+    with pytest.raises(ValueError, match="number_head='quantile' or 'bins'"):
+        new_predictor('value').calibrate(toy_database(), toy_task(kind='regression'))

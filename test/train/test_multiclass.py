@@ -86,8 +86,6 @@ def test_frame_of_predictions():
         predictor.predict(db, task, interval=1.5)
     with pytest.raises(ValueError, match='at most 90 %'):
         predictor.predict(db, task, interval=0.99)
-    with pytest.raises(ValueError, match='is a regression'):
-        predictor.calibrate(db, task)
     with pytest.raises(ValueError, match='is no regression'):
         predictor.predict(db, toy_task(), interval=0.9)
 

@@ -285,7 +285,10 @@ def predict(
         typer.Option(help='file with the primary keys that may be recommended'),
     ] = None,
     calibrate: Annotated[
-        bool, typer.Option('--calibrate', help='fit a temperature on val first')
+        bool,
+        typer.Option(
+            '--calibrate', help='fit probabilities, or intervals, on val first'
+        ),
     ] = False,
     num_contexts: NumContexts = 1,
     random_labels: RandomLabels = None,
@@ -319,8 +322,14 @@ def predict(
             among = _read_keys(candidates, _destination_col(store.task))
         if calibrate:
             bar = _bar('calibrating')
-            temperature = predictor.calibrate_rows(store, 'val', protocol, bar)
-            console.print(f'temperature {temperature:.3f}, fitted on val')
+            fitted = predictor.calibrate_rows(store, 'val', protocol, bar)
+            if isinstance(fitted, float):
+                console.print(f'temperature {fitted:.3f}, fitted on val')
+            else:
+                console.print(
+                    f'quantiles shifted by {fitted[0]:+.3g} (5 %) to {fitted[-1]:+.3g} '
+                    '(95 %), fitted on val'
+                )
         frame = predictor.predict(
             db,
             store.task,

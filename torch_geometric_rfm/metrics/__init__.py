@@ -18,6 +18,7 @@ from torch_geometric_rfm.metrics.calibration import (
     fit_temperature,
     perfect_calibration_error,
 )
+from torch_geometric_rfm.metrics.conformal import conformal_shifts, shifted_quantiles
 from torch_geometric_rfm.metrics.direction import less_is_better
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     'baselines_of',
     'calibration_error',
     'class_frequency',
+    'conformal_shifts',
     'coverage',
     'entity_class_frequency',
     'entity_mean',
@@ -38,4 +40,5 @@ __all__ = [
     'log_loss',
     'macro_f1',
     'perfect_calibration_error',
+    'shifted_quantiles',
 ]
