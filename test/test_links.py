@@ -191,6 +191,12 @@ def test_frames_of_recommendations(db, trained, tmp_path):
         db, task, entities=pd.Series([4, 8]), time=TEST, k=3, candidates=[105, 101, 103]
     )
     assert set(own['place']) == {101, 103, 105}
+    both = trained.predict(
+        db, task, entities=pd.Series([4, 8]), time=TEST, k=NUM_PLACES
+    ).merge(own, on=['user', 'place'])
+    # A score does not depend on what else may be recommended.
+    assert len(both) == len(own)
+    np.testing.assert_allclose(both['score_x'], both['score_y'], rtol=1e-4, atol=1e-5)
     trained.save_pretrained(tmp_path / 'run')
     loaded = RelationalPredictor.from_pretrained(
         tmp_path / 'run', HashingTextEncoder(16)

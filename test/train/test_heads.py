@@ -7,7 +7,14 @@ from torch_geometric_rfm.metrics import coverage
 from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.testing import toy_database, toy_task
 from torch_geometric_rfm.testing.known_answer import known_answer
-from torch_geometric_rfm.train import TrainConfig, fit, predict_rows
+from torch_geometric_rfm.train import (
+    TrainConfig,
+    fit,
+    fit_links,
+    predict_links,
+    predict_rows,
+)
+from torch_geometric_rfm.train.recommend import new_recommender
 
 SAMPLING = {'num_cells': 8, 'own_labels': 0.0}
 
@@ -57,6 +64,27 @@ def test_the_best_recommendations_are_the_partner_first():
     expected = 0.9 + 0.1 * sum(1 / (place * 31) for place in range(2, 11))
     assert abs(best - expected) < 0.03
     assert score < 0.2
+
+
+def test_towers_learn_which_items_go_together():
+    # Neither item occurs with the user before, so that counts say nothing.
+    answer = known_answer('link', num_rows=4000)
+    torch.manual_seed(0)
+    model = RelationalTransformer.small(
+        channels=32, heads=2, ff_channels=64, text_channels=64
+    )
+    recommender = new_recommender(model, answer.store)
+    config = TrainConfig(
+        minutes=None, num_steps=250, batch_size=64, lr=5e-3, num_evals=1
+    )
+    fit_links(
+        recommender, answer.store, config, show_progress=False, num_cells=6,
+        history_steps=0,
+    )  # fmt: skip
+    rows = answer.store.rows_of_split('test')
+    found, _ = predict_links(recommender, answer.store, rows, num_cells=6)
+    score, best = answer.scores(found)
+    assert score > 0.8 * best
 
 
 def new_predictor(number_head):

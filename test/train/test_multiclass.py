@@ -91,10 +91,10 @@ def test_frame_of_predictions():
 
 
 def test_wider_tasks_name_the_same_classes():
-    answer = known_answer('phrase', num_rows=800)
+    answer = known_answer('phrase', num_rows=2000)
     task, wider = answer.store.task, answer.wider.store.task
-    assert len(task.classes) == 48
-    assert len(task.other_classes) == 16
+    assert len(task.classes) == 224
+    assert len(task.other_classes) == 32
     assert wider.classes == [*task.classes, *task.other_classes]
     assert task.cell_type == CellType.CATEGORY
     assert isinstance(wider, Task)

@@ -143,14 +143,17 @@ def _destinations(
     device: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     popularity = contexts.popularity(time).to(device)
-    chosen = np.flatnonzero(allowed & contexts.existing(time))
+    existing = contexts.existing(time)
+    # All of them, so that a score does not depend on what else may be recommended.
+    known = np.flatnonzero(existing)
     embedding = popularity.new_zeros(len(allowed), recommender.channels)
-    for part in np.array_split(chosen, max(1, -(-len(chosen) // batch_size))):
-        if part.size:
-            cells = contexts.destinations(part, time).to(device)
-            index = torch.from_numpy(part).to(device)
-            embedding[index] = recommender.embed_destinations(cells).to(embedding.dtype)
+    if known.size:
+        parts = [
+            recommender.embed_destinations(contexts.destinations(part, time).to(device))
+            for part in np.array_split(known, -(-known.size // batch_size))
+        ]
+        centred = recommender.centre_destinations(torch.cat(parts))
+        embedding[torch.from_numpy(known).to(device)] = centred.to(embedding.dtype)
     bias = recommender.score_popularity(popularity)
-    missing = torch.ones(len(allowed), dtype=torch.bool)
-    missing[torch.from_numpy(chosen)] = False
-    return embedding, popularity, bias.masked_fill(missing.to(device), -torch.inf)
+    missing = torch.from_numpy(~(allowed & existing)).to(device)
+    return embedding, popularity, bias.masked_fill(missing, -torch.inf)

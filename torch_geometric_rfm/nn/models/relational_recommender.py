@@ -1,6 +1,7 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import GELU, Linear, Sequential
 
@@ -28,7 +29,8 @@ class RelationalRecommender(torch.nn.Module):
     r"""Scores destinations for entities at times, by the sum of
 
     - two towers: the product of the entity, which is its hidden label in its own
-      context, and of the destination, which is its row in its own context;
+      context, and of the destination, which is its row in its own context, less the
+      mean of all destinations and of one length, as towers else collapse to a point;
     - the score of the destination's row within the context of the entity, where
       it stands there, as in `"Identity-aware Graph Neural Networks"
       <https://arxiv.org/abs/2101.10320>`_;
@@ -106,9 +108,21 @@ class RelationalRecommender(torch.nn.Module):
         return SourceOutput(source, torch.stack([context, cells.row_index[row]]), score)
 
     def embed_destinations(self, cells: CellData) -> Tensor:
-        r"""Embeds the seed rows of contexts :obj:`[D, C]`."""
+        r"""Embeds the seed rows of contexts :obj:`[D, C]`.
+
+        Only :meth:`centre_destinations` makes them comparable to entities.
+        """
         h = self.readout(self.model.encode(cells), cells)
         return self.lin_destination(h[cells.seed_row])
+
+    def centre_destinations(self, embedding: Tensor) -> Tensor:
+        r"""Takes the mean from embedded destinations :obj:`[D, C]`, of all that exist
+        or a sample of them, and brings them to one length.
+
+        Entities start out alike, hence what they have in common would be all that
+        destinations learn, until these are alike as well.
+        """
+        return F.rms_norm(embedding - embedding.mean(dim=0), embedding.shape[-1:])
 
     def score_popularity(self, popularity: Tensor) -> Tensor:
         r"""Scores of destinations :obj:`[D]`, by their figures :obj:`[D, F]`."""
@@ -147,7 +161,8 @@ class RelationalRecommender(torch.nn.Module):
             Tensor: Scores :obj:`[B, D']`.
         """
         out = self.embed_sources(source_cells, table)
-        score = out.embedding @ self.embed_destinations(destination_cells).T
+        embedded = self.embed_destinations(destination_cells)
+        score = out.embedding @ self.centre_destinations(embedded).T
         score = score + self.score_history(
             score.size(0), destination, popularity, pair_index, pair_value
         )
