@@ -62,7 +62,6 @@ def run(name, head, num_steps, num_rows, seed):
         num_steps=num_steps,
         batch_size=64,
         lr=1.5e-3,
-        weight_decay=0.5 if name == 'phrase' else 0.1,
         num_evals=8,
         patience=8,
         seed=seed,
