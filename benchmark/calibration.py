@@ -12,6 +12,7 @@ may differ, stands beside it. Runs that stand in the file already are not made a
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmark.relbench.rst import markdown, to_rst
 from torch_geometric_rfm import RelationalPredictor
 from torch_geometric_rfm.data import CellType
 from torch_geometric_rfm.data.atomic_file import write_atomically
@@ -102,6 +105,7 @@ def main() -> None:
     parser.add_argument('--text-encoder', default='minilm')
     parser.add_argument('--quick', action='store_true')
     parser.add_argument('--json', type=Path)
+    parser.add_argument('--rst', type=Path, help='also write the table for the docs')
     args = parser.parse_args()
     if args.quick:
         args.minutes, args.max_rows = 0.1, 200
@@ -132,10 +136,8 @@ def main() -> None:
                     write_atomically(
                         args.json, lambda part, text=text: Path(part).write_text(text)
                     )
-    table = Table(title=f'coverage of {LEVEL:.0%} intervals, and calibration errors')
-    columns = ('task', 'split', 'seed', 'rows', 'before', 'after', 'expected', 'passed')
-    for column in columns:
-        table.add_column(column, justify='right')
+    header = ['task', 'split', 'seed', 'rows', 'before', 'after', 'expected', 'passed']
+    rows = []
     for line in done:
         before = line.get('coverage_before', line.get('error_before'))
         after = line.get('coverage', line.get('error'))
@@ -145,8 +147,14 @@ def main() -> None:
             expected = f'at most {line["limit"]:.3f}'
         names = [str(line[key]) for key in ('task', 'split', 'seed', 'rows')]
         passed = 'yes' if line['passed'] else 'no'
-        table.add_row(*names, f'{before:.3f}', f'{after:.3f}', expected, passed)
+        rows.append([*names, f'{before:.3f}', f'{after:.3f}', expected, passed])
+    title = f'coverage of {LEVEL:.0%} intervals, and calibration errors'
+    table = Table(*header, title=title)
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
+    if args.rst is not None:
+        args.rst.write_text(to_rst('\n'.join(markdown(header, rows))))
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ import numpy as np
 from benchmark.relbench.bootstrap import resampled, resamples
 from benchmark.relbench.metrics import LESS_IS_BETTER, MAIN
 from benchmark.relbench.results import load_predictions
+from benchmark.relbench.rst import markdown
 
 KEYS = (
     'database',
@@ -163,8 +164,7 @@ def report(lines: Lines, folder: Path) -> str:
                     f'{np.mean(speed):.0f}' if figures else '',
                 ]
             )
-        table = [header, ['---', *['---:'] * (len(header) - 1)], *rows]
-        out += [*(f'| {" | ".join(row)} |' for row in table), '']
+        out += [*markdown(header, rows), '']
     out += [
         'Intervals are over test rows, by 2000 paired resamples, and not over seeds.'
     ]
