@@ -46,7 +46,7 @@ def find_hidden_links(model, store, args):
         loss.backward()
         optimizer.step()
     figures = loss_fn.figures()
-    size = candidates.row.numel() / candidates.num_links
+    size = candidates.row.numel() / max(candidates.num_links, 1)
     print(
         f'hidden links: {figures["accuracy"]:.1%} found among {size:.0f} rows, mean '
         f'rank {figures["mean_rank"]:.1f}'

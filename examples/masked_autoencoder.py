@@ -3,9 +3,8 @@ as features of an ordinary heterogeneous GNN of PyG.
 
     python examples/masked_autoencoder.py --limit 200
 
-The encoder sees the third of the cells that is left, and is then frozen. The GNN
-learns from the embedded rows of each seed's context, placed on the nodes of the seed's
-sampled subgraph.
+The encoder sees the third of the cells that is left, and is then frozen. The GNN learns
+from the embedded rows of each seed's context, on the nodes of its sampled subgraph.
 """
 
 import argparse
@@ -82,8 +81,7 @@ def main():
             data, [16, 16], (table, entity), time, time_attr='time', batch_size=32
         )
         contexts = ContextLoader(store, input_nodes=rows, **options)
-        losses = []
-        # Both loaders have the same seeds in the same order.
+        losses = []  # Both loaders have the same seeds in the same order.
         for batch, cells in islice(zip(graphs, contexts), args.limit):
             with torch.no_grad():
                 x_dict = to_x_dict(encoder.encode_rows(cells), batch)

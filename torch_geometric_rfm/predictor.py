@@ -7,6 +7,7 @@ import torch
 
 from torch_geometric_rfm.data import (
     LinkTask,
+    Task,
     TaskStore,
     TextEncoder,
     check_identity,
@@ -307,11 +308,12 @@ class RelationalPredictor:
         times = frame['time'].to_numpy()
         if interval is not None:
             levels = interval_levels(interval)
-            ends = self.predict_rows(
+            value, lower, upper = self.predict_rows(
                 store, split, protocol, progress, levels, num_contexts
-            )
-            out = prediction_frame(store.task, keys, times, ends[:, 0])
-            return out.assign(lower=ends[:, 1], upper=ends[:, 2])
+            ).T
+            out = prediction_frame(store.task, keys, times, value)
+            lower, upper = np.minimum(lower, value), np.maximum(upper, value)
+            return out.assign(lower=lower, upper=upper)
         prediction = self.predict_rows(
             store, split, protocol, progress, num_contexts=num_contexts
         )
@@ -354,10 +356,10 @@ class RelationalPredictor:
             protocol,
             progress=progress,
             levels=levels,
-            temperature=self.temperature.get(store.task.name, 1.0),
+            temperature=self.temperature.get(_key(store.task), 1.0),
             **self.sampling,
         )
-        shifts = self.interval_shifts.get(store.task.name)
+        shifts = self.interval_shifts.get(_key(store.task))
         if levels is None or shifts is None:
             return prediction
         return shifted_quantiles(
@@ -382,7 +384,8 @@ class RelationalPredictor:
         and keeps them in :attr:`interval_shifts`; see
         :func:`~torch_geometric_rfm.metrics.conformal_shifts`. Both are used in all
         further predictions of the task, are saved with the model, and are forgotten
-        when it is trained further. Point predictions stay as they are.
+        when it is trained further. Point predictions stay as they are. One context
+        a row is looked at, whatever :obj:`num_contexts` is later.
 
         Returns:
             The temperature, or the shifts at the levels 5 %, 10 %, ..., 95 % in the
@@ -414,16 +417,17 @@ class RelationalPredictor:
         label = task.labels_of_split(split)
         options = {'progress': progress, **self.sampling}
         if task.cell_type == CellType.NUMBER:
-            levels = list(LEVELS)
+            levels = np.array(LEVELS)
             quantiles = predict_rows(
-                self.model, store, split, protocol, levels=levels, **options
+                self.model, store, split, protocol, levels=list(LEVELS), **options
             )
-            shifts = conformal_shifts(quantiles, label, np.array(levels))
-            self.interval_shifts[task.name] = shifts.tolist()
-            return self.interval_shifts[task.name]
+            shifts = conformal_shifts(quantiles, label, levels)
+            shifts[levels == 0.5] = 0.0  # The median is the point prediction.
+            self.interval_shifts[_key(task)] = shifts.tolist()
+            return self.interval_shifts[_key(task)]
         logits = predict_outputs(self.model, store, split, protocol, **options)
-        self.temperature[task.name] = fit_temperature(logits, label)
-        return self.temperature[task.name]
+        self.temperature[_key(task)] = fit_temperature(logits, label)
+        return self.temperature[_key(task)]
 
     def _check_store(self, store: TaskStore) -> None:
         if store.store.text_encoder is not self.text_encoder:
@@ -536,6 +540,11 @@ class RelationalPredictor:
             f'{self.__class__.__name__}({self.model}, '
             f"text_encoder='{self.text_encoder.name}')"
         )
+
+
+def _key(task: Task) -> str:
+    # Tasks of several databases may share a name.
+    return f'{task.name}: {task.target_col} of {task.entity_table}'
 
 
 def _check_text_encoder(model: RelationalTransformer, encoder: TextEncoder) -> None:

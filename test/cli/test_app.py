@@ -111,6 +111,23 @@ def test_predict_entities(trained, tmp_path):
     assert set(frame['date']) == {'2009-06-01'}
 
 
+def test_calibrated_intervals(tmp_path):
+    folder, out = tmp_path / 'run', tmp_path / 'predictions.csv'
+    run(
+        'finetune', REL_F1, 'driver-position', '--from-scratch', '--out', folder,
+        '--minutes', 0.02, '--text-encoder', 'hashing', '--num-cells', 24,
+        '--number-head', 'quantile',
+    )  # fmt: skip
+    output = run(
+        'predict', REL_F1, 'driver-position', '--model', folder, '--split', 'test',
+        '--interval', 0.9, '--calibrate', '--out', out,
+    )  # fmt: skip
+    assert 'quantiles shifted by' in output
+    frame = pd.read_csv(out)
+    assert (frame['lower'] <= frame['prediction']).all()
+    assert (frame['prediction'] <= frame['upper']).all()
+
+
 def test_recommendations(tmp_path):
     folder, task = tmp_path / 'run', 'driver-circuit-compete'
     run(

@@ -108,6 +108,11 @@ def test_calibrated_intervals_are_kept_and_hold(tmp_path):
     share, _ = coverage(label, ends[:, 0] - 1e-6, ends[:, 1] + 1e-6)
     assert 0.9 <= share < 1.0
     np.testing.assert_array_equal(before, predictor.predict_rows(store, 'val'))
+    frame = predictor.predict(toy_database(), toy_task(kind='regression'), interval=0.9)
+    test = predictor.predict_rows(store, 'test')
+    np.testing.assert_allclose(frame['prediction'], test, rtol=1e-4)
+    assert (frame['lower'] <= frame['prediction']).all()
+    assert (frame['prediction'] <= frame['upper']).all()
 
     predictor.save_pretrained(tmp_path / 'run')
     loaded = RelationalPredictor.from_pretrained(tmp_path / 'run')

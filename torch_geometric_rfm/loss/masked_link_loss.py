@@ -73,7 +73,8 @@ class MaskedLinkLoss(torch.nn.Module):
 
     def figures(self) -> dict[str, float]:
         r"""Of the last call: the share of links whose parent has the best score,
-        its mean rank, and the number of links that counted and did not.
+        its mean rank, both 0 where no link counted, and the number of links that
+        counted and did not.
         """
         return self._last
 
@@ -82,4 +83,4 @@ class MaskedLinkLoss(torch.nn.Module):
 
 
 def _mean(values: Tensor) -> float:
-    return float(values.mean()) if values.numel() else float('nan')
+    return float(values.mean()) if values.numel() else 0.0

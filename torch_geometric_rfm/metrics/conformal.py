@@ -15,8 +15,8 @@ def conformal_shifts(quantiles: Floats, label: Floats, levels: Floats) -> Floats
     Of :math:`n` rows, the distances between label and quantile are sorted; the shift
     of level :math:`p` is number :math:`(n + 1) p` of them, rounded away from the
     median. If further rows are drawn as these were, the interval between two levels
-    on either side of the median holds at least as often as it says, and at most
-    :math:`2 / (n + 1)` more often.
+    on either side of the median holds at least as often as it says, and, where no two
+    distances are equal, at most :math:`2 / (n + 1)` more often.
 
     Args:
         quantiles: :obj:`[n, L]` predicted quantiles of rows that were not trained on.

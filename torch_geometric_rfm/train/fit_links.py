@@ -103,8 +103,8 @@ def fit_links(
     def step() -> tuple[Tensor, int]:
         inputs, truth, log_weight = next(batches)
         inputs = [x if isinstance(x, int) else x.to(fabric.device) for x in inputs]
-        score = network(*inputs)
         truth, log_weight = truth.to(fabric.device), log_weight.to(fabric.device)
+        score = network(*inputs, log_weight)
         return loss_fn(score, truth, log_weight), truth.size(0)
 
     def evaluate() -> tuple[dict[str, dict[str, float]], float]:

@@ -12,6 +12,7 @@ from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.nn import RelationalRecommender, RelationalTransformer
 
 FILE = 'recommender.safetensors'
+VERSION = 2
 
 
 def new_recommender(
@@ -64,6 +65,7 @@ def save_recommender(
     }
     write_atomically(Path(folder) / FILE, lambda part: save_file(weights, part))
     return {
+        'version': VERSION,
         'num_pair_features': recommender.num_pair_features,
         'num_popularity_features': recommender.num_popularity_features,
         'hidden_channels': recommender.hidden_channels,
@@ -76,8 +78,16 @@ def load_recommender(
     r"""Reads what :func:`save_recommender` wrote.
 
     Raises:
-        ValueError: If the weights are missing, damaged or do not fit.
+        ValueError: If the weights are missing, damaged, do not fit, or are of another
+            format.
     """
+    settings = dict(settings)
+    version = settings.pop('version', 1)
+    if version != VERSION:
+        raise ValueError(
+            f"the recommender of checkpoint '{folder}' has format {version}, this "
+            f'version of the package reads {VERSION}: train it again'
+        )
     recommender = RelationalRecommender(model, **settings)
     try:
         weights = load_file(Path(folder) / FILE)

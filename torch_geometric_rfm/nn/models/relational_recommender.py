@@ -115,14 +115,25 @@ class RelationalRecommender(torch.nn.Module):
         h = self.readout(self.model.encode(cells), cells)
         return self.lin_destination(h[cells.seed_row])
 
-    def centre_destinations(self, embedding: Tensor) -> Tensor:
-        r"""Takes the mean from embedded destinations :obj:`[D, C]`, of all that exist
-        or a sample of them, and brings them to one length.
+    def centre_destinations(
+        self, embedding: Tensor, log_weight: Tensor | None = None
+    ) -> Tensor:
+        r"""Takes the mean from embedded destinations :obj:`[D, C]`, and brings them to
+        one length.
 
         Entities start out alike, hence what they have in common would be all that
         destinations learn, until these are alike as well.
+
+        Args:
+            embedding (Tensor): All destinations that exist, or a sample of them.
+            log_weight (Tensor, optional): The logarithm of how many each of a sample
+                :obj:`[D]` stands for. (default: :obj:`None`)
         """
-        return F.rms_norm(embedding - embedding.mean(dim=0), embedding.shape[-1:])
+        if log_weight is None:
+            mean = embedding.mean(dim=0)
+        else:
+            mean = log_weight.softmax(dim=0).to(embedding.dtype) @ embedding
+        return F.rms_norm(embedding - mean, embedding.shape[-1:])
 
     def score_popularity(self, popularity: Tensor) -> Tensor:
         r"""Scores of destinations :obj:`[D]`, by their figures :obj:`[D, F]`."""
@@ -145,6 +156,7 @@ class RelationalRecommender(torch.nn.Module):
         popularity: Tensor,
         pair_index: Tensor,
         pair_value: Tensor,
+        log_weight: Tensor | None = None,
     ) -> Tensor:
         r"""Scores :math:`D'` candidates for each of :math:`B` entities.
 
@@ -156,13 +168,15 @@ class RelationalRecommender(torch.nn.Module):
             popularity (Tensor): :obj:`[D, F]` figures of all destinations.
             pair_index (Tensor): :obj:`[2, P]` entity and destination.
             pair_value (Tensor): :obj:`[P, F]` figures of these pairs.
+            log_weight (Tensor, optional): See :meth:`centre_destinations`.
+                (default: :obj:`None`)
 
         Returns:
             Tensor: Scores :obj:`[B, D']`.
         """
         out = self.embed_sources(source_cells, table)
         embedded = self.embed_destinations(destination_cells)
-        score = out.embedding @ self.centre_destinations(embedded).T
+        score = out.embedding @ self.centre_destinations(embedded, log_weight).T
         score = score + self.score_history(
             score.size(0), destination, popularity, pair_index, pair_value
         )

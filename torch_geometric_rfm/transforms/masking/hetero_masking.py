@@ -55,7 +55,9 @@ class HeteroMasking:
     .. note::
         Only features are hidden: :obj:`time` of a node type still says when its rows
         happened. If your model reads it, leave that column out (:obj:`columns`, or
-        :obj:`cell_types` without :obj:`'datetime'`).
+        :obj:`cell_types` without :obj:`'datetime'`). Where a table refers to itself,
+        :obj:`T.ToUndirected` merges both directions into one edge type, in which a
+        hidden link still stands backwards; pass :obj:`merge=False`.
 
     Args:
         data (HeteroData): The graph, changed in place but not its tensors.
@@ -201,10 +203,11 @@ class HeteroMasking:
             store.target = store[attr]
         earlier = store.get('mask')
         store.mask = chosen if earlier is None else earlier | chosen
-        # A random row among those where the column is present, column by column.
+        # A random row among those where the column shows a value, column by column.
+        shown = values.present if earlier is None else values.present & ~earlier
         source = torch.zeros_like(fate)
         for i in range(chosen.size(1)):
-            rows = values.present[:, i].nonzero().view(-1)
+            rows = shown[:, i].nonzero().view(-1)
             if rows.numel() > 0:
                 source[:, i] = rows[(draw[:, i] * rows.numel()).long()]
         write = write_x if attr == 'x' else write_frame
