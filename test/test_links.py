@@ -2,9 +2,12 @@ r"""Links on a database whose truth is known: users have a home among places, wh
 most of their visits lead to.
 """
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from relbench.base import Database, Table
 
 from torch_geometric_rfm import RelationalPredictor
@@ -17,7 +20,7 @@ from torch_geometric_rfm.data import (
     to_hetero,
 )
 from torch_geometric_rfm.metrics import evaluate_baselines
-from torch_geometric_rfm.nn import RelationalTransformer
+from torch_geometric_rfm.nn import RelationalRecommender, RelationalTransformer
 from torch_geometric_rfm.train import predict_links
 
 START, DAY = pd.Timestamp('2021-01-01'), pd.Timedelta(days=1)
@@ -226,3 +229,29 @@ def test_bad_recommendations(db, trained):
     task.frame['destinations'] = [np.zeros(0, np.int64)] * len(task.frame)
     with pytest.raises(ValueError, match='have no destinations to evaluate'):
         task.score_rows(rows, np.array([[0, 1, 2], [0, 1, 2]]))
+
+
+def test_a_sample_of_destinations_stands_for_all():
+    recommender = RelationalRecommender(
+        RelationalTransformer.small(
+            channels=16, heads=2, ff_channels=32, text_channels=16
+        ),
+        num_pair_features=3,
+        num_popularity_features=3,
+    )
+    x = torch.randn(3, 16, generator=torch.manual_seed(0))
+    repeated = recommender.centre_destinations(x[[0, 1, 1, 1, 2]])
+    log_weight = torch.tensor([1.0, 3.0, 1.0]).log()
+    weighted = recommender.centre_destinations(x, log_weight)
+    torch.testing.assert_close(weighted, repeated[[0, 1, 4]])
+    torch.testing.assert_close(weighted.norm(dim=1), torch.full((3,), 4.0))
+
+
+def test_a_recommender_of_another_format_is_refused(db, trained, tmp_path):
+    trained.save_pretrained(tmp_path)
+    path = tmp_path / 'config.json'
+    config = json.loads(path.read_text())
+    del config['predictor']['recommender']['version']
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match='has format 1, .* train it again'):
+        RelationalPredictor.from_pretrained(tmp_path, HashingTextEncoder(16))
