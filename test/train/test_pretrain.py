@@ -49,6 +49,17 @@ def test_losses_fall_and_the_folder_is_a_predictor(databases, config, tmp_path):
         assert all(0 < float(row['train_loss']) < 10 for row in now)
 
 
+def test_cells_may_show_other_values(databases, config, tmp_path):
+    losses = [
+        run(databases, tmp_path / name, config(3, corruption=corruption)).losses
+        for name, corruption in (('a', [1.0, 0.0, 0.0]), ('b', [0.2, 0.6, 0.2]))
+    ]
+    assert np.isfinite(losses).all()
+    assert losses[0] != losses[1]
+    with pytest.raises(ValueError, match="'corruption'"):
+        run(databases, tmp_path / 'c', config(3, corruption=[0.8, 0.1, 0.2]))
+
+
 def test_weights_are_the_moving_average(databases, config, tmp_path, monkeypatch):
     module = sys.modules[pretrain.__module__]
     seen = []

@@ -177,6 +177,7 @@ def _masking(
         strategies,
         rate=config.mask_rate,
         seed=config.seed,
+        corruption=config.corruption,
         cell_types=config.mask_cell_types,
         columns=columns,
     )

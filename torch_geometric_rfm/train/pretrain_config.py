@@ -31,6 +31,8 @@ class PretrainConfig:
             seed is hidden under each of them.
         mask_rate (tuple): Range of the share of further cells that are hidden.
         mask_cell_types (list): Types of further cells that are hidden.
+        corruption (tuple): The shares of these that are hidden, that show a random
+            value of their column, and that show their own.
         unlabelled (list): Databases that are trained on without their labels: their
             own cells are hidden and none of their tasks is used.
         generated_tasks (int): Tasks that are generated for each database, at most,
@@ -75,6 +77,7 @@ class PretrainConfig:
     mask_cell_types: list[str] = field(
         default_factory=lambda: ['number', 'boolean', 'datetime']
     )
+    corruption: tuple[float, float, float] = (1.0, 0.0, 0.0)
     unlabelled: list[str] = field(default_factory=list)
     generated_tasks: int = 0
     synthetic_pool: int = 0
@@ -145,6 +148,8 @@ class PretrainConfig:
         if isinstance(rate, (int, float)):
             rate = (rate, rate)
         self.mask_rate = (rate[0], rate[1])
+        hidden, random, own = self.corruption  # Lists in files.
+        self.corruption = (hidden, random, own)
         if not isinstance(self.num_cells, (list, tuple)) or not self.num_cells:
             raise ValueError(
                 f"'num_cells' must be a list of sizes (got {self.num_cells!r})"
