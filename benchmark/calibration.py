@@ -4,7 +4,7 @@ r"""Do 90 % intervals hold 90 % of the labels, and probabilities what they say?
 
 Models of three regression tasks have a quantile head, whose quantiles are shifted by
 what holds on val (conformalized quantile regression), those of classification tasks a
-temperature fitted on val; figures before that stand beside. Under the random split
+temperature and bias fitted on val; figures before that stand beside. Under the random split
 labels of train rows are drawn anew into val and test, so that these are alike; each
 context still sees only what was known by its time. The temporal split, where the future
 may differ, stands beside it. Runs that stand in the file already are not made again.

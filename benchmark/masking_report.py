@@ -172,14 +172,23 @@ def report(lines: Lines, folder: Path) -> str:
 
 
 def draw(lines: Lines, folder: Path, path: Path) -> None:
-    r"""A panel a task and number of labels: means, intervals over rows, and seeds."""
+    r"""A row a task, a panel a number of labels: means, intervals over rows, seeds."""
     import matplotlib.pyplot as plt
 
     groups = groups_of(lines)
+    places = sorted({(*key[:2], key[3]) for key in groups})
+    counts = sorted({key[2] for key in groups})
     figure, axes = plt.subplots(
-        1, len(groups), figsize=(3.6 * len(groups), 3.6), squeeze=False
+        len(places),
+        len(counts),
+        figsize=(4.2 * len(counts), 2.8 * len(places)),
+        squeeze=False,
     )
-    for axis, ((database, task, labels, _), group) in zip(axes[0], groups.items()):
+    for axis in axes.flat:
+        axis.axis('off')  # Until there is something to draw.
+    for (database, task, labels, budget), group in groups.items():
+        axis = axes[places.index((database, task, budget))][counts.index(labels)]
+        axis.axis('on')
         found = estimates(group, folder)
         metric = MAIN[next(iter(group.values()))[0]['kind']]
         for y, (name, one) in enumerate(found.items()):

@@ -115,6 +115,7 @@ class RelationalPredictor:
         self.sampling = {**SAMPLING, **sampling}
         self.training: dict[str, Any] = {}
         self.temperature: dict[str, float] = {}
+        self.bias: dict[str, Any] = {}
         self.interval_shifts: dict[str, list[float]] = {}
         self.recommender: RelationalRecommender | None = None
         self._opened = OpenedDatabases(self.text_encoder)
@@ -173,7 +174,8 @@ class RelationalPredictor:
         train_config = TrainConfig(**config)
         for store in stores:
             self._check_store(store)
-        self.temperature, self.interval_shifts = {}, {}  # The weights change.
+        # The weights change:
+        self.temperature, self.bias, self.interval_shifts = {}, {}, {}
         self.training = {'tasks': [s.task.name for s in stores], **vars(train_config)}
         folder = None if out is None else prepare_folder(out)
         save = None
@@ -213,6 +215,7 @@ class RelationalPredictor:
             'sampling': self.sampling,
             'training': self.training,
             'temperature': self.temperature,
+            'bias': self.bias,
             'interval_shifts': self.interval_shifts,
         }
 
@@ -357,6 +360,7 @@ class RelationalPredictor:
             progress=progress,
             levels=levels,
             temperature=self.temperature.get(_key(store.task), 1.0),
+            bias=self.bias.get(_key(store.task), 0.0),
             **self.sampling,
         )
         shifts = self.interval_shifts.get(_key(store.task))
@@ -377,15 +381,16 @@ class RelationalPredictor:
     ) -> float | list[float]:
         r"""Makes the probabilities or the intervals of a task honest on a split.
 
-        Of a classification it finds the temperature that makes the labels most
-        likely, and keeps it in :attr:`temperature`; see
+        Of a classification it finds the temperature and the bias that make the labels
+        most likely, and keeps them in :attr:`temperature` and :attr:`bias`; see
         :func:`~torch_geometric_rfm.metrics.fit_temperature`. Of a regression it finds
         the shift of each quantile that makes intervals hold as often as they say,
         and keeps them in :attr:`interval_shifts`; see
         :func:`~torch_geometric_rfm.metrics.conformal_shifts`. Both are used in all
         further predictions of the task, are saved with the model, and are forgotten
-        when it is trained further. Point predictions stay as they are. One context
-        a row is looked at, whatever :obj:`num_contexts` is later.
+        when it is trained further. Predicted numbers stay as they are; the most likely
+        class may change. One context a row is looked at, whatever
+        :obj:`num_contexts` is later.
 
         Returns:
             The temperature, or the shifts at the levels 5 %, 10 %, ..., 95 % in the
@@ -426,8 +431,9 @@ class RelationalPredictor:
             self.interval_shifts[_key(task)] = shifts.tolist()
             return self.interval_shifts[_key(task)]
         logits = predict_outputs(self.model, store, split, protocol, **options)
-        self.temperature[_key(task)] = fit_temperature(logits, label)
-        return self.temperature[_key(task)]
+        temperature, bias = fit_temperature(logits, label)
+        self.temperature[_key(task)], self.bias[_key(task)] = temperature, bias.tolist()
+        return temperature
 
     def _check_store(self, store: TaskStore) -> None:
         if store.store.text_encoder is not self.text_encoder:
@@ -528,6 +534,7 @@ class RelationalPredictor:
         predictor = cls(model, encoder, **settings['sampling'])
         predictor.training = settings['training']
         predictor.temperature = settings.get('temperature', {})
+        predictor.bias = settings.get('bias', {})
         predictor.interval_shifts = settings.get('interval_shifts', {})
         if settings.get('recommender') is not None:
             predictor.recommender = load_recommender(

@@ -1,16 +1,24 @@
 r"""Whether probabilities and intervals say how often they are right."""
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 Floats = NDArray[np.float64]
 _LARGEST = 20.0
 
 
-def fit_temperature(logits: Floats, label: Floats) -> float:
-    r"""The temperature by which logits are divided to have the least log loss, as in
-    the `"On Calibration of Modern Neural Networks"
-    <https://arxiv.org/abs/1706.04599>`_ paper.
+def fit_temperature(logits: Floats, label: Floats) -> tuple[float, Floats]:
+    r"""The temperature by which logits are divided, and the bias that is then added to
+    them, to have the least log loss: temperature scaling as in the `"On Calibration of
+    Modern Neural Networks" <https://arxiv.org/abs/1706.04599>`_ paper, with the bias of
+    the `"Maximum Likelihood with Bias-Corrected Calibration is Hard-To-Beat at Label
+    Shift Adaptation" <https://arxiv.org/abs/1901.06852>`_ paper, without which a model
+    that says too much of one class becomes less certain of all.
+
+    The bias has a standard normal prior, which counts as much as one row.
 
     Args:
         logits: :obj:`[n]` logits of true, or :obj:`[n, classes]`.
@@ -18,33 +26,51 @@ def fit_temperature(logits: Floats, label: Floats) -> float:
             beyond the logits do not count.
 
     Returns:
-        A number between 1/20 and 20; 1 where no row counts.
+        The temperature, between 1/20 and 20, and the bias, of true :obj:`[]` or of
+        each class :obj:`[classes]`; 1 and zero where no row counts.
 
     Example:
-        >>> fit_temperature(np.array([4.0] * 4), np.array([1.0, 1.0, 1.0, 0.0]))
-        3.64...
+        >>> logits = np.repeat([3.0, -3.0], 4)
+        >>> label = np.array([1, 1, 1, 0, 0, 0, 0, 1])
+        >>> temperature, bias = fit_temperature(logits, label)
+        >>> round(temperature, 2), round(abs(float(bias)), 2)
+        (2.73, 0.0)
     """
-    columns = np.stack([0 * logits, logits], axis=1) if logits.ndim == 1 else logits
-    counts = label < columns.shape[1]
-    columns, index = columns[counts], label[counts].astype(np.int64)
-    if not counts.any():
-        return 1.0
+    scores = torch.tensor(logits, dtype=torch.float64)
+    truth = torch.tensor(label, dtype=torch.float64)
+    is_binary = scores.dim() == 1
+    if not is_binary:
+        counts = truth < scores.size(1)
+        scores, truth = scores[counts], truth[counts]
+    bias = torch.zeros(scores.shape[1:], dtype=torch.float64, requires_grad=True)
+    log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    if truth.numel() == 0:
+        return 1.0, bias.detach().numpy()
+    limit = float(np.log(_LARGEST))
 
-    def loss(inverse: float) -> float:  # Convex.
-        scaled = columns * inverse
-        top = scaled.max(axis=1)
-        total = np.log(np.exp(scaled - top[:, None]).sum(axis=1)) + top
-        return float((total - scaled[np.arange(len(index)), index]).mean())
-
-    # Golden section:
-    low, high = 1 / _LARGEST, _LARGEST
-    while high - low > 1e-6 * high:
-        step = (high - low) * 0.6180339887498949
-        if loss(high - step) < loss(low + step):
-            high = low + step
+    def loss() -> Tensor:
+        scaled = scores * (-log_temperature.clamp(-limit, limit)).exp() + bias
+        if is_binary:
+            mean = F.binary_cross_entropy_with_logits(scaled, truth)
         else:
-            low = high - step
-    return 2.0 / (low + high)
+            mean = F.cross_entropy(scaled, truth.long())
+        return mean + 0.5 * bias.square().sum() / truth.numel()
+
+    parameters = [log_temperature, bias]
+    optimizer = torch.optim.LBFGS(
+        parameters, max_iter=200, tolerance_grad=1e-9, line_search_fn='strong_wolfe'
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    temperature = float(log_temperature.detach().clamp(-limit, limit).exp())
+    return temperature, bias.detach().numpy()
 
 
 def calibration_error(probability: Floats, label: Floats, num_bins: int = 15) -> float:

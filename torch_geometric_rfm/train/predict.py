@@ -22,6 +22,7 @@ def predict_rows(
     progress: Any = None,
     levels: list[float] | None = None,
     temperature: float = 1.0,
+    bias: Any = 0.0,
     observe: Callable[[CellOutput, CellData], None] | None = None,
     **sampling: Any,
 ) -> np.ndarray:
@@ -38,6 +39,7 @@ def predict_rows(
             (default: :obj:`None`)
         temperature (float): What the logits of probabilities are divided by.
             (default: :obj:`1.0`)
+        bias (float or array): What is then added to them. (default: :obj:`0.0`)
         observe (callable, optional): Called with the output and the cells of every
             batch. (default: :obj:`None`)
         **sampling: Arguments of
@@ -61,7 +63,7 @@ def predict_rows(
         model, store, rows, protocol, batch_size, progress, levels, observe, **sampling
     )
     if store.task.cell_type != CellType.NUMBER:
-        output = output / temperature
+        output = output / temperature + np.asarray(bias)
     return store.denormalise(output)
 
 
