@@ -4,10 +4,11 @@ r"""Do 90 % intervals hold 90 % of the labels, and probabilities what they say?
 
 Models of three regression tasks have a quantile head, whose quantiles are shifted by
 what holds on val (conformalized quantile regression), those of classification tasks a
-temperature and bias fitted on val; figures before that stand beside. Under the random split
-labels of train rows are drawn anew into val and test, so that these are alike; each
-context still sees only what was known by its time. The temporal split, where the future
-may differ, stands beside it. Runs that stand in the file already are not made again.
+temperature and a bias fitted on val; figures before that stand beside. Under the random
+split labels of train rows are drawn anew into val and test, so that these are alike;
+each context still sees only what was known by its time. The temporal split, where the
+future may differ, stands beside it. Runs that stand in the file already are not made
+again.
 """
 
 import argparse
@@ -103,6 +104,7 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--num-cells', type=int, default=128)
     parser.add_argument('--text-encoder', default='minilm')
+    parser.add_argument('--tasks', nargs='+', choices=[task for _, task in TASKS])
     parser.add_argument('--quick', action='store_true')
     parser.add_argument('--json', type=Path)
     parser.add_argument('--rst', type=Path, help='also write the table for the docs')
@@ -115,6 +117,8 @@ def main() -> None:
         done = json.loads(args.json.read_text())
     console = Console(width=120)
     for name, task in TASKS:
+        if args.tasks is not None and task not in args.tasks:
+            continue
         folder = args.data / name
         if not folder.exists():
             console.print(f'{folder} is not there; {task} is left out')
