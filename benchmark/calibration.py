@@ -37,6 +37,7 @@ TASKS = (
     ('rel-f1', 'driver-position'),
     ('movielens-small', 'movie-mean-rating'),
     ('un-votes', 'country-us-agreement'),
+    ('rel-f1', 'driver-dnf'),
     ('rel-f1', 'driver-top3'),
     ('movielens-small', 'movie-rated'),
     ('mimic-demo', 'prescriptions-route'),

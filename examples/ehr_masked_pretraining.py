@@ -36,7 +36,7 @@ EVENTS = ['inputs', 'outputs', 'prescriptions', 'procedure_events', 'transfers']
 
 def event_batches(store, tables, cutoff, args):
     r"""Endless batches of contexts around events, of a table drawn each time."""
-    transform = MaskCells({'uniform': 0.5, 'row': 0.25, 'column': 0.25})
+    transform = MaskCells('uniform')
     loaders, sizes = [], []
     for table in tables:
         number = store.table_names.index(table)

@@ -71,7 +71,7 @@ class PretrainConfig:
     autocomplete_weight: float = 1.0
     flip_rate: float = 0.0
     masking: dict[str, float] = field(
-        default_factory=lambda: {'target': 0.5, 'uniform': 0.25, 'column': 0.25}
+        default_factory=lambda: {'target': 0.5, 'uniform': 0.5}
     )
     mask_rate: tuple[float, float] = (0.05, 0.25)
     mask_cell_types: list[str] = field(
