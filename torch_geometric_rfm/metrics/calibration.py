@@ -64,11 +64,11 @@ def fit_temperature(logits: Floats, label: Floats) -> tuple[float, Floats]:
     def closure() -> Tensor:
         optimizer.zero_grad()
         value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
     with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        optimizer.step(closure)
     temperature = float(log_temperature.detach().clamp(-limit, limit).exp())
     return temperature, bias.detach().numpy()
 
