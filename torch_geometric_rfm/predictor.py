@@ -315,7 +315,6 @@ class RelationalPredictor:
                 store, split, protocol, progress, levels, num_contexts
             ).T
             out = prediction_frame(store.task, keys, times, value)
-            lower, upper = np.minimum(lower, value), np.maximum(upper, value)
             return out.assign(lower=lower, upper=upper)
         prediction = self.predict_rows(
             store, split, protocol, progress, num_contexts=num_contexts

@@ -50,7 +50,12 @@ def test_shifted_quantiles_do_not_cross_and_keep_their_order():
     quantiles = np.array([[0.0, 1.0, 2.0]])
     levels = np.array([0.5, 0.05, 0.95])
     moved = shifted_quantiles(quantiles, levels, np.array([9.0, 0.0, -9.0]), LEVELS)
-    assert moved.tolist() == [[0.0, -7.0, 10.0]]
+    # The median stays, and bounds the others.
+    assert moved.tolist() == [[0.0, 0.0, 0.0]]
+    ends = shifted_quantiles(
+        quantiles[:, 1:], levels[1:], np.array([9.0, 0.0, -9.0]), LEVELS
+    )
+    assert ends.tolist() == [[-7.0, 10.0]]
 
 
 def test_too_few_rows_are_refused():

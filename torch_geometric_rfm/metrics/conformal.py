@@ -53,7 +53,8 @@ def shifted_quantiles(
     quantiles: Floats, levels: Floats, shifts: Floats, known_levels: Floats
 ) -> Floats:
     r"""Predicted quantiles with the shifts of :func:`conformal_shifts`, those of levels
-    in between by linear interpolation; sorted, so that they do not cross.
+    in between by linear interpolation, and without crossing: they are sorted, and
+    bounded by the median if it is one of them, which stays where its shift has put it.
 
     Args:
         quantiles: :obj:`[n, L]`.
@@ -72,6 +73,15 @@ def shifted_quantiles(
     """
     moved = quantiles + np.interp(levels, known_levels, shifts)
     order = np.argsort(levels, kind='stable')
+    ordered = np.sort(moved, axis=1)
+    if (levels == 0.5).any():
+        median = moved[:, levels == 0.5][:, :1]
+        below, above = (
+            np.sort(moved[:, s], axis=1) for s in (levels < 0.5, levels > 0.5)
+        )
+        middle = np.repeat(median, (levels == 0.5).sum(), axis=1)
+        parts = [np.minimum(below, median), middle, np.maximum(above, median)]
+        ordered = np.concatenate(parts, axis=1)
     out = np.empty_like(moved)
-    out[:, order] = np.sort(moved, axis=1)
+    out[:, order] = ordered
     return out
