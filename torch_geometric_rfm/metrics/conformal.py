@@ -72,16 +72,10 @@ def shifted_quantiles(
         array([[5., 0.]])
     """
     moved = quantiles + np.interp(levels, known_levels, shifts)
-    order = np.argsort(levels, kind='stable')
-    ordered = np.sort(moved, axis=1)
     if (levels == 0.5).any():
         median = moved[:, levels == 0.5][:, :1]
-        below, above = (
-            np.sort(moved[:, s], axis=1) for s in (levels < 0.5, levels > 0.5)
-        )
-        middle = np.repeat(median, (levels == 0.5).sum(), axis=1)
-        parts = [np.minimum(below, median), middle, np.maximum(above, median)]
-        ordered = np.concatenate(parts, axis=1)
+        below, above = np.minimum(moved, median), np.maximum(moved, median)
+        moved = np.where(levels < 0.5, below, above)
     out = np.empty_like(moved)
-    out[:, order] = ordered
+    out[:, np.argsort(levels, kind='stable')] = np.sort(moved, axis=1)
     return out
