@@ -85,11 +85,11 @@ def run(folder, task, split, minutes, max_rows, seed, text_encoder, num_cells):
         figures = {'coverage_before': before, 'coverage': share}
         return out | figures | {'standard_error': error, 'passed': passed}
     before = predictor.predict_rows(store, rows)
-    temperature = predictor.calibrate_rows(store)
+    calibration = predictor.calibrate_rows(store)
     after = predictor.predict_rows(store, rows)
     limit = perfect_calibration_error(after)
     figures = {
-        'temperature': temperature,
+        'temperature': calibration.temperature,
         'error_before': calibration_error(before, label),
         'error': calibration_error(after, label),
         'limit': limit,

@@ -13,16 +13,10 @@ from torch_geometric_rfm.data import (
     check_identity,
     get_text_encoder,
 )
-from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.data.keys import entity_rows
 from torch_geometric_rfm.data.opened_databases import OpenedDatabases
-from torch_geometric_rfm.metrics import (
-    conformal_shifts,
-    fit_temperature,
-    shifted_quantiles,
-)
 from torch_geometric_rfm.nn import RelationalRecommender, RelationalTransformer
-from torch_geometric_rfm.nn.number_head import LEVELS
+from torch_geometric_rfm.train.calibration import Calibration
 from torch_geometric_rfm.train.checkpoint import (
     PRETRAINED,
     load_checkpoint,
@@ -31,8 +25,8 @@ from torch_geometric_rfm.train.checkpoint import (
 )
 from torch_geometric_rfm.train.ensemble import predict_ensemble
 from torch_geometric_rfm.train.fit import fit
+from torch_geometric_rfm.train.fit_calibration import fit_calibration
 from torch_geometric_rfm.train.fit_links import fit_links
-from torch_geometric_rfm.train.predict import predict_outputs, predict_rows
 from torch_geometric_rfm.train.predict_links import predict_links
 from torch_geometric_rfm.train.prediction_frame import (
     interval_levels,
@@ -114,9 +108,7 @@ class RelationalPredictor:
         self.model = model
         self.sampling = {**SAMPLING, **sampling}
         self.training: dict[str, Any] = {}
-        self.temperature: dict[str, float] = {}
-        self.bias: dict[str, Any] = {}
-        self.interval_shifts: dict[str, list[float]] = {}
+        self.calibrations: dict[str, Calibration] = {}
         self.recommender: RelationalRecommender | None = None
         self._opened = OpenedDatabases(self.text_encoder)
 
@@ -174,8 +166,7 @@ class RelationalPredictor:
         train_config = TrainConfig(**config)
         for store in stores:
             self._check_store(store)
-        # The weights change:
-        self.temperature, self.bias, self.interval_shifts = {}, {}, {}
+        self.calibrations = {}  # The weights change.
         self.training = {'tasks': [s.task.name for s in stores], **vars(train_config)}
         folder = None if out is None else prepare_folder(out)
         save = None
@@ -214,9 +205,7 @@ class RelationalPredictor:
             'text_encoder': self.text_encoder.identity(),
             'sampling': self.sampling,
             'training': self.training,
-            'temperature': self.temperature,
-            'bias': self.bias,
-            'interval_shifts': self.interval_shifts,
+            'calibrations': {k: vars(v) for k, v in self.calibrations.items()},
         }
 
     @staticmethod
@@ -350,7 +339,7 @@ class RelationalPredictor:
         self._check_store(store)
         if isinstance(store.task, LinkTask):
             return self._predict_links(store, rows, protocol, progress)[0]
-        prediction = predict_ensemble(
+        return predict_ensemble(
             num_contexts,
             self.model,
             store,
@@ -358,15 +347,8 @@ class RelationalPredictor:
             protocol,
             progress=progress,
             levels=levels,
-            temperature=self.temperature.get(_key(store.task), 1.0),
-            bias=self.bias.get(_key(store.task), 0.0),
+            calibration=self.calibrations.get(_key(store.task)),
             **self.sampling,
-        )
-        shifts = self.interval_shifts.get(_key(store.task))
-        if levels is None or shifts is None:
-            return prediction
-        return shifted_quantiles(
-            prediction, np.array(levels), np.array(shifts), np.array(LEVELS)
         )
 
     def calibrate(
@@ -377,23 +359,14 @@ class RelationalPredictor:
         protocol: str = 'rolling',
         horizon: Any = None,
         progress: Any = None,
-    ) -> float | list[float]:
-        r"""Makes the probabilities or the intervals of a task honest on a split.
+    ) -> Calibration:
+        r"""Makes the probabilities or the intervals of a task honest on a split; see
+        :func:`~torch_geometric_rfm.train.fit_calibration`.
 
-        Of a classification it finds the temperature and the bias that make the labels
-        most likely, and keeps them in :attr:`temperature` and :attr:`bias`; see
-        :func:`~torch_geometric_rfm.metrics.fit_temperature`. Of a regression it finds
-        the shift of each quantile that makes intervals hold as often as they say,
-        and keeps them in :attr:`interval_shifts`; see
-        :func:`~torch_geometric_rfm.metrics.conformal_shifts`. Both are used in all
-        further predictions of the task, are saved with the model, and are forgotten
-        when it is trained further. Predicted numbers stay as they are; the most likely
-        class may change. One context a row is looked at, whatever
-        :obj:`num_contexts` is later.
-
-        Returns:
-            The temperature, or the shifts at the levels 5 %, 10 %, ..., 95 % in the
-            unit of the label.
+        What it finds is used in all further predictions of the task, is saved with the
+        model, and is forgotten when it is trained further. Predicted numbers stay as
+        they are; the most likely class may change. One context a row is looked at,
+        whatever :obj:`num_contexts` is later.
 
         Raises:
             ValueError: If the task recommends, the split has no labels, or too few,
@@ -409,30 +382,18 @@ class RelationalPredictor:
         split: str = 'val',
         protocol: str = 'rolling',
         progress: Any = None,
-    ) -> float | list[float]:
+    ) -> Calibration:
         r"""Calibrates an opened task; see :meth:`calibrate`."""
-        task = store.task
-        if isinstance(task, LinkTask):
+        if isinstance(store.task, LinkTask):
             raise ValueError(
-                f"task '{task.name}' recommends, and has neither probabilities nor "
-                'intervals to calibrate'
+                f"task '{store.task.name}' recommends, and has neither probabilities "
+                'nor intervals to calibrate'
             )
         self._check_store(store)
-        label = task.labels_of_split(split)
         options = {'progress': progress, **self.sampling}
-        if task.cell_type == CellType.NUMBER:
-            levels = np.array(LEVELS)
-            quantiles = predict_rows(
-                self.model, store, split, protocol, levels=list(LEVELS), **options
-            )
-            shifts = conformal_shifts(quantiles, label, levels)
-            shifts[levels == 0.5] = 0.0  # The median is the point prediction.
-            self.interval_shifts[_key(task)] = shifts.tolist()
-            return self.interval_shifts[_key(task)]
-        logits = predict_outputs(self.model, store, split, protocol, **options)
-        temperature, bias = fit_temperature(logits, label)
-        self.temperature[_key(task)], self.bias[_key(task)] = temperature, bias.tolist()
-        return temperature
+        found = fit_calibration(self.model, store, split, protocol, **options)
+        self.calibrations[_key(store.task)] = found
+        return found
 
     def _check_store(self, store: TaskStore) -> None:
         if store.store.text_encoder is not self.text_encoder:
@@ -532,9 +493,8 @@ class RelationalPredictor:
         check_identity(encoder, identity)
         predictor = cls(model, encoder, **settings['sampling'])
         predictor.training = settings['training']
-        predictor.temperature = settings.get('temperature', {})
-        predictor.bias = settings.get('bias', {})
-        predictor.interval_shifts = settings.get('interval_shifts', {})
+        for key, calibration in settings.get('calibrations', {}).items():
+            predictor.calibrations[key] = Calibration(**calibration)
         if settings.get('recommender') is not None:
             predictor.recommender = load_recommender(
                 folder, model, settings['recommender']

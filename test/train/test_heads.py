@@ -100,8 +100,7 @@ def test_calibrated_intervals_are_kept_and_hold(tmp_path):
     store = predictor.open_task(toy_database(), toy_task(kind='regression'))
     before = predictor.predict_rows(store, 'val')
     levels = [0.05, 0.95]
-    shifts = predictor.calibrate_rows(store)
-    assert len(shifts) == 19
+    assert len(predictor.calibrate_rows(store).shifts) == 19
     ends = predictor.predict_rows(store, 'val', levels=levels)
     label = store.task.labels_of_split('val')
     # An untrained model knows nothing; its intervals hold all the same.
@@ -121,6 +120,6 @@ def test_calibrated_intervals_are_kept_and_hold(tmp_path):
     np.testing.assert_allclose(again, ends, atol=1e-5)
 
     predictor.fit_stores([store], show_progress=False, minutes=None, num_steps=1)
-    assert predictor.interval_shifts == {}
+    assert predictor.calibrations == {}
     with pytest.raises(ValueError, match="number_head='quantile' or 'bins'"):
         new_predictor('value').calibrate(toy_database(), toy_task(kind='regression'))

@@ -48,19 +48,22 @@ def test_multiclass_from_fit_to_a_saved_predictor(tmp_path):
     assert figures['log_loss'] < baselines['class_frequency']['log_loss']
     assert baselines['entity_class_frequency']['accuracy'] > 0.95
 
-    temperature = predictor.calibrate_rows(store)
-    assert [temperature] == list(predictor.temperature.values()) != [1.0]
-    kept = predictor.temperature, predictor.bias
+    calibration = predictor.calibrate_rows(store)
+    assert calibration.temperature != 1.0
+    assert len(calibration.bias) == 3
+    kept = predictor.calibrations
+    assert list(kept.values()) == [calibration]
     scaled = predictor.predict_rows(store, 'val')
-    predictor.temperature, predictor.bias = {}, {}
+    predictor.calibrations = {}
     plain = predictor.predict_rows(store, 'val')
     scores = [task.evaluate(p, 'val') for p in (scaled, plain)]
     assert scores[0]['log_loss'] <= scores[1]['log_loss']
 
-    predictor.temperature, predictor.bias = kept
+    predictor.calibrations = kept
     predictor.save_pretrained(tmp_path / 'run')
     loaded = RelationalPredictor.from_pretrained(tmp_path / 'run')
     store.store.text_encoder = loaded.text_encoder
+    assert loaded.calibrations == kept
     np.testing.assert_allclose(loaded.predict_rows(store, 'val'), scaled, atol=1e-6)
 
 

@@ -323,13 +323,7 @@ def predict(
         if calibrate:
             bar = _bar('calibrating')
             fitted = predictor.calibrate_rows(store, 'val', protocol, bar)
-            if isinstance(fitted, float):
-                console.print(f'temperature {fitted:.3f}, fitted on val')
-            else:
-                console.print(
-                    f'quantiles shifted by {fitted[0]:+.3g} (5 %) to {fitted[-1]:+.3g} '
-                    '(95 %), fitted on val'
-                )
+            console.print(f'{fitted}, fitted on val')
         frame = predictor.predict(
             db,
             store.task,

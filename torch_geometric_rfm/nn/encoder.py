@@ -67,9 +67,9 @@ class CellEncoder(torch.nn.Module):
             :func:`~torch_geometric_rfm.nn.encode_number`.
             (default: :obj:`'linear'`)
         datetime_encoding (sequence of str, optional): How datetimes enter, see
-            :func:`~torch_geometric_rfm.nn.encode_datetime`;
-            :obj:`('global', 'relative')` with :obj:`relative_time` and
-            :obj:`('global', )` without, if not given. (default: :obj:`None`)
+            :func:`~torch_geometric_rfm.nn.encode_datetime`; all encodings with
+            :obj:`relative_time` and :obj:`('global', )` without, if not given.
+            (default: :obj:`None`)
 
     Shapes:
         - **input:** contexts of :math:`N` cells
@@ -98,7 +98,7 @@ class CellEncoder(torch.nn.Module):
         self.relative_time = relative_time
         self.boolean_as_number = boolean_as_number
         if datetime_encoding is None:
-            datetime_encoding = ('global', 'relative')[: 1 + relative_time]
+            datetime_encoding = DATETIME_ENCODINGS if relative_time else ('global',)
         check_encodings(number_encoding, datetime_encoding)
         self.number_encoding = number_encoding
         self.datetime_encoding = tuple(datetime_encoding)

@@ -10,11 +10,18 @@ from torch_geometric_rfm.nn.soft_bins import piecewise_linear, soft_bins
 NUMBER_ENCODINGS = {'linear': 1, 'quantile': NUM_BINS + 2, 'piecewise': NUM_BINS + 1}
 r"""The encodings of numbers, and how wide they are."""
 
-DATETIME_ENCODINGS = {'global': 1, 'relative': 1, 'periodic': 6}
+PERIODS = {'day': (1.0, 2), 'week': (7.0, 3), 'year': (365.2425, 8)}
+r"""Periods of time, in days, and how many of their harmonics are looked at: enough to
+tell weekdays, and times of the year that are three weeks apart."""
+
+DATETIME_ENCODINGS = {
+    'global': 1,
+    'relative': 1,
+    **{name: 2 * harmonics for name, (_, harmonics) in PERIODS.items()},
+}
 r"""The encodings of datetimes, and how wide they are."""
 
 _DAY = 86_400.0
-_PERIODS = (1.0, 7.0, 365.2425)  # days
 _MONDAY = 4.0  # The first one of unix time, in days.
 
 
@@ -63,8 +70,10 @@ def encode_datetime(cells: CellData, index: Tensor, encodings: Sequence[str]) ->
         index (Tensor): The cells :obj:`[M]`.
         encodings (sequence of str): Of :obj:`'global'`, the normalised value,
             :obj:`'relative'`, the signed logarithm of the days from the seed time,
-            and :obj:`'periodic'`, sine and cosine in the day, the week (from
-            Monday) and the year.
+            and :obj:`'day'`, :obj:`'week'` and :obj:`'year'`, where in it the time
+            lies: sine and cosine of its phase, in the day of two harmonics, in the
+            week (from Monday) of three, in the year of eight, so that seasons with
+            sharp edges can be told apart.
 
     Returns:
         Tensor: Features :obj:`[M, C]`, in the order of the encodings.
@@ -73,21 +82,21 @@ def encode_datetime(cells: CellData, index: Tensor, encodings: Sequence[str]) ->
     out = [
         parts[name][index].unsqueeze(1)
         if name in parts
-        else _periodic(cells, index).to(cells.value.dtype)
+        else _periodic(cells, index, name).to(cells.value.dtype)
         for name in encodings
     ]
     return torch.cat(out, dim=1)
 
 
-def _periodic(cells: CellData, index: Tensor) -> Tensor:
+def _periodic(cells: CellData, index: Tensor, name: str) -> Tensor:
     relative = cells.relative_time[index].double()
     seed_time = cells.seed_time[cells.batch_or_zeros[index]].double()
     days = seed_time / _DAY + relative.sign() * relative.abs().expm1()
-    periods = days.new_tensor(_PERIODS)
-    phase = (days - _MONDAY).unsqueeze(1) / periods  # [M, 3]
+    period, harmonics = PERIODS[name]
     # Days count from a Monday, years from the first of January.
-    phase[:, 2] = days / _PERIODS[2]
-    angle = 2 * torch.pi * phase
+    phase = (days - _MONDAY * (name != 'year')) / period
+    number = torch.arange(1, harmonics + 1, dtype=phase.dtype, device=phase.device)
+    angle = 2 * torch.pi * phase.unsqueeze(1) * number  # [M, harmonics]
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 

@@ -11,6 +11,7 @@ from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.loader.context_loader import ContextLoader
 from torch_geometric_rfm.nn import candidate_scores
 from torch_geometric_rfm.nn.cell_output import CellOutput
+from torch_geometric_rfm.train.calibration import Calibration
 
 
 def predict_rows(
@@ -21,8 +22,7 @@ def predict_rows(
     batch_size: int = 64,
     progress: Any = None,
     levels: list[float] | None = None,
-    temperature: float = 1.0,
-    bias: Any = 0.0,
+    calibration: Calibration | None = None,
     observe: Callable[[CellOutput, CellData], None] | None = None,
     **sampling: Any,
 ) -> np.ndarray:
@@ -37,9 +37,8 @@ def predict_rows(
         progress (callable, optional): Wraps the loader, for a progress bar.
         levels (list, optional): Quantiles to predict in place of the value.
             (default: :obj:`None`)
-        temperature (float): What the logits of probabilities are divided by.
-            (default: :obj:`1.0`)
-        bias (float or array): What is then added to them. (default: :obj:`0.0`)
+        calibration (Calibration, optional): What makes probabilities and quantiles
+            hold. (default: :obj:`None`)
         observe (callable, optional): Called with the output and the cells of every
             batch. (default: :obj:`None`)
         **sampling: Arguments of
@@ -62,9 +61,11 @@ def predict_rows(
     output = predict_outputs(
         model, store, rows, protocol, batch_size, progress, levels, observe, **sampling
     )
+    calibration = calibration or Calibration()
     if store.task.cell_type != CellType.NUMBER:
-        output = output / temperature + np.asarray(bias)
-    return store.denormalise(output)
+        output = calibration.scale(output)
+    prediction = store.denormalise(output)
+    return prediction if levels is None else calibration.shift(prediction, levels)
 
 
 @torch.no_grad()

@@ -158,7 +158,7 @@ def test_config():
         'boolean_as_number': False,
         'text_encoder': None,
         'number_encoding': 'linear',
-        'datetime_encoding': ('global', 'relative'),
+        'datetime_encoding': ('global', 'relative', 'day', 'week', 'year'),
         'number_head': 'value',
     }
     assert model.config == config

@@ -1,0 +1,46 @@
+from typing import Any
+
+import numpy as np
+import torch
+
+from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.task_store import TaskStore
+from torch_geometric_rfm.metrics import conformal_shifts, fit_temperature
+from torch_geometric_rfm.nn.number_head import LEVELS
+from torch_geometric_rfm.train.calibration import Calibration
+from torch_geometric_rfm.train.predict import predict_outputs, predict_rows
+
+
+def fit_calibration(
+    model: torch.nn.Module, store: TaskStore, split: str, protocol: str, **options: Any
+) -> Calibration:
+    r"""Finds what makes the probabilities, or the intervals, of a task hold on a split.
+
+    Of a classification these are the temperature and the bias that make the labels most
+    likely, see :func:`~torch_geometric_rfm.metrics.fit_temperature`; of a regression
+    the shift of each quantile, see
+    :func:`~torch_geometric_rfm.metrics.conformal_shifts`.
+
+    Args:
+        model (RelationalTransformer): The model.
+        store (TaskStore): The database with the task.
+        split (str): A split with labels that was not trained on.
+        protocol (str): :obj:`"rolling"` or :obj:`"frozen"`.
+        **options: Further arguments of :func:`~torch_geometric_rfm.train.predict_rows`.
+
+    Raises:
+        ValueError: If the split has no labels, or too few, or the model has no
+            quantiles.
+    """
+    label = store.task.labels_of_split(split)
+    if store.task.cell_type == CellType.NUMBER:
+        levels = np.array(LEVELS)
+        quantiles = predict_rows(
+            model, store, split, protocol, levels=list(LEVELS), **options
+        )
+        shifts = conformal_shifts(quantiles, label, levels)
+        shifts[levels == 0.5] = 0.0  # The median is the point prediction.
+        return Calibration(shifts=shifts.tolist())
+    logits = predict_outputs(model, store, split, protocol, **options)
+    temperature, bias = fit_temperature(logits, label)
+    return Calibration(temperature, bias.tolist())
