@@ -59,7 +59,7 @@ class Figures:
         return None if scores is None else scores[self.metric(key)]
 
     def floor(self, key: tuple[str, str]) -> float | None:
-        r"""The best constant or mean of the entity, if all rows were scored."""
+        r"""The best constant or mean of the entity on the same rows."""
         metric = self.metric(key)
         sign = NUMBER[metric]
         found = self.baselines.get(key, {})

@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 import torch
+
 from torch_geometric_rfm.data import CellType
 from torch_geometric_rfm.nn import CellEncoder
 from torch_geometric_rfm.nn.value_encoding import DATETIME_ENCODINGS, encode_datetime

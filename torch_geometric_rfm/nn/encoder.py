@@ -98,7 +98,8 @@ class CellEncoder(torch.nn.Module):
         self.relative_time = relative_time
         self.boolean_as_number = boolean_as_number
         if datetime_encoding is None:
-            datetime_encoding = DATETIME_ENCODINGS if relative_time else ('global',)
+            every = tuple(DATETIME_ENCODINGS)
+            datetime_encoding = every if relative_time else ('global',)
         check_encodings(number_encoding, datetime_encoding)
         self.number_encoding = number_encoding
         self.datetime_encoding = tuple(datetime_encoding)
