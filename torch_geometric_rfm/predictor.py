@@ -491,7 +491,9 @@ class RelationalPredictor:
         identity = settings['text_encoder']
         encoder = get_text_encoder(text_encoder or identity['name'])
         check_identity(encoder, identity)
-        predictor = cls(model, encoder, **settings['sampling'])
+        # What was saved before there were histories was trained without.
+        sampling = {'history': 0.0, **settings['sampling']}
+        predictor = cls(model, encoder, **sampling)
         predictor.training = settings['training']
         for key, calibration in settings.get('calibrations', {}).items():
             predictor.calibrations[key] = Calibration(**calibration)

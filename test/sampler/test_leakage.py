@@ -23,9 +23,10 @@ samplers = st.fixed_dictionaries(
         'num_cells': st.sampled_from([2, 3, 10, 60]),
         'num_neighbors': st.sampled_from([0, 1, 3, -1]),
         'temporal_strategy': st.sampled_from(['last', 'uniform']),
-        'own_labels': st.sampled_from([0.0, 0.2, 0.5]),
+        'own_labels': st.sampled_from([0.0, 0.2, 0.4]),
         'recent_labels': st.sampled_from([0.0, 0.2]),
         'random_labels': st.sampled_from([0.0, 0.3]),
+        'history': st.sampled_from([0.0, 0.1]),
         'strict': st.booleans(),
     }
 )

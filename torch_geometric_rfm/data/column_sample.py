@@ -94,6 +94,8 @@ class ColumnSample:
         whole = np.zeros((2, len(columns)), dtype=np.int64)  # seconds, strings
         mean, std = self.store.arrays.datetime_scale
         for c in np.unique(columns):
+            if c >= self.num_columns:  # Summaries of a sampler, which no row holds.
+                continue
             values = self.values(int(c))
             if values.size == 0:
                 continue

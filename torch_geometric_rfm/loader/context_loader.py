@@ -21,6 +21,7 @@ from torch_geometric_rfm.loader.epoch_sampler import (
 from torch_geometric_rfm.loader.packing import PackedBatch
 from torch_geometric_rfm.sampler.context_policy import (
     DEFAULT_OWN_LABELS,
+    History,
     LocalNeighborhood,
     OwnLabels,
     RandomLabels,
@@ -58,6 +59,9 @@ class ContextLoader(DataLoader):
             :class:`~torch_geometric_rfm.sampler.RecentLabels` and
             :class:`~torch_geometric_rfm.sampler.RandomLabels`.
             (default: :obj:`0.3`, :obj:`0.0`, :obj:`0.0`)
+        history (float): Share of the cells at most for summaries of what is known of
+            the seed's entity, see :class:`~torch_geometric_rfm.sampler.History`.
+            (default: :obj:`0.0`)
         strict, num_threads: See
             :class:`~torch_geometric_rfm.sampler.ContextSampler`.
         transform (Callable, optional): Applied to every batch, in the worker. It
@@ -97,6 +101,7 @@ class ContextLoader(DataLoader):
         own_labels: float = DEFAULT_OWN_LABELS,
         recent_labels: float = 0.0,
         random_labels: float = 0.0,
+        history: float = 0.0,
         strict: bool = False,
         num_threads: int = 1,
         transform: Callable[[CellData], CellData] | None = None,
@@ -114,14 +119,15 @@ class ContextLoader(DataLoader):
                 f'rank must lie in [0, num_replicas) (got rank={rank}, '
                 f'num_replicas={num_replicas})'
             )
-        labels = (
+        shares = (
+            History(history),
             OwnLabels(own_labels),
             RecentLabels(recent_labels),
             RandomLabels(random_labels),
         )
         policies = [
             LocalNeighborhood(num_neighbors, temporal_strategy),
-            *(policy for policy in labels if policy.share > 0),
+            *(policy for policy in shares if policy.share > 0),
         ]
         self.context_sampler = ContextSampler(
             store, policies, num_cells, strict, seed, num_threads

@@ -2,12 +2,14 @@ r"""Sampling of relational contexts and of temporal subgraphs."""
 
 from torch_geometric_rfm.sampler.context_policy import (
     ContextPolicy,
+    History,
     LocalNeighborhood,
     OwnLabels,
     RandomLabels,
     RecentLabels,
 )
 from torch_geometric_rfm.sampler.context_sampler import ContextSampler
+from torch_geometric_rfm.sampler.entity_history import EntityHistory
 from torch_geometric_rfm.sampler.temporal_neighbor_sampler import (
     TemporalNeighborSampler,
 )
@@ -15,6 +17,8 @@ from torch_geometric_rfm.sampler.temporal_neighbor_sampler import (
 __all__ = [
     'ContextPolicy',
     'ContextSampler',
+    'EntityHistory',
+    'History',
     'LocalNeighborhood',
     'OwnLabels',
     'RandomLabels',

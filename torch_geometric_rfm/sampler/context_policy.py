@@ -77,8 +77,8 @@ benchmarks in the documentation.
 
 
 @dataclass(frozen=True)
-class LabelPolicy:
-    r"""Known labels of the task, for a share of the cells of a context.
+class SharePolicy:
+    r"""What takes a share of the cells of a context.
 
     Args:
         share (float): Share of the cells, in :math:`[0, 1]`.
@@ -88,13 +88,45 @@ class LabelPolicy:
     """
 
     share: float
-    kind: ClassVar[int]
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             raise ValueError(
                 f'share of {type(self).__name__} must lie in [0, 1] (got {self.share})'
             )
+
+
+@dataclass(frozen=True)
+class History(SharePolicy):
+    r"""Summaries of all children of the seed's entity that are known by then, of which
+    a context has room for few: their number over each foreign key, in all and within
+    the last one and four horizons of the task, and the means of their numbers. They
+    are cells of the seed's row; seeds that are no rows of a task have none. See
+    :class:`~torch_geometric_rfm.sampler.EntityHistory`.
+
+    Args:
+        share (float): Share of the cells at most, in :math:`[0, 1]`.
+        num_children (int): Children of a foreign key that means are taken over, the
+            latest.
+
+    Raises:
+        ValueError: If the share lies outside, or there are no children.
+    """
+
+    num_children: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_children < 1:
+            raise ValueError(
+                f'num_children of History must be positive (got {self.num_children})'
+            )
+
+
+class LabelPolicy(SharePolicy):
+    r"""Known labels of the task, for a share of the cells of a context."""
+
+    kind: ClassVar[int]
 
 
 @dataclass(frozen=True)
@@ -124,4 +156,4 @@ class RandomLabels(LabelPolicy):
     kind: ClassVar[int] = KIND_RANDOM
 
 
-ContextPolicy = LocalNeighborhood | LabelPolicy
+ContextPolicy = LocalNeighborhood | History | LabelPolicy

@@ -18,11 +18,13 @@ from torch_geometric_rfm.data.task_store import TaskStore, empty_task_arrays
 from torch_geometric_rfm.sampler.context_policy import (
     DEFAULT_OWN_LABELS,
     ContextPolicy,
+    History,
     LabelPolicy,
     LocalNeighborhood,
     OwnLabels,
 )
 from torch_geometric_rfm.sampler.emission import Limits, sample_batch, shift_chunk
+from torch_geometric_rfm.sampler.entity_history import EntityHistory
 from torch_geometric_rfm.sampler.kernels import first_too_large, new_frontier
 from torch_geometric_rfm.sampler.labels import LABEL_CELLS
 from torch_geometric_rfm.sampler.output import Output, OutputLayout, to_cells
@@ -46,7 +48,8 @@ class ContextSampler:
         store (CellStore or TaskStore): The database, alone or with a task.
         policies (sequence): What fills a context: one
             :class:`~torch_geometric_rfm.sampler.LocalNeighborhood`, and shares
-            for labels in order of precedence.
+            for a :class:`~torch_geometric_rfm.sampler.History` and for labels in order
+            of precedence.
             (default: :obj:`(LocalNeighborhood(), OwnLabels(0.3))`)
         num_cells (int): Cells of a context at most. (default: :obj:`256`)
         strict (bool): Leave out rows of exactly the time
@@ -94,6 +97,7 @@ class ContextSampler:
         self.num_cells = num_cells
         self.seed = seed
         self.num_threads = num_threads
+        self.history = self._history()
         self.limits = self._limits(strict)
         arrays = self.store.arrays
         self._max_incoming = int(np.diff(arrays.incoming_start).max(initial=0))
@@ -115,20 +119,34 @@ class ContextSampler:
             'fkey_names': source.fkey_names,
             'fkey_embedding': fkey_embedding(source),
         }
+        if self.history is not None:
+            self.shared['column_names'] = [*source.column_names, *self.history.names]
+            for key in ('column_embedding', 'column_quantiles'):
+                both = [self.shared[key], getattr(self.history, key)]
+                self.shared[key] = torch.cat(both)
+
+    def _history(self) -> EntityHistory | None:
+        policies = [p for p in self.policies if isinstance(p, History)]
+        if not policies or self.task_store is None:
+            return None
+        most = int(policies[0].share * (self.num_cells - LABEL_CELLS))
+        return EntityHistory(self.task_store, most, policies[0].num_children)
 
     def _limits(self, strict: bool) -> Limits:
         local = [p for p in self.policies if isinstance(p, LocalNeighborhood)]
         labels = [p for p in self.policies if isinstance(p, LabelPolicy)]
-        if len(local) != 1 or len(labels) + 1 != len(self.policies):
+        histories = [p for p in self.policies if isinstance(p, History)]
+        known = len(local) + len(labels) + len(histories)
+        if len(local) != 1 or len(histories) > 1 or known != len(self.policies):
             raise ValueError(
-                f'policies must be one LocalNeighborhood and any number of label '
-                f'policies (got {list(self.policies)})'
+                f'policies must be one LocalNeighborhood, at most one History and any '
+                f'number of label policies (got {list(self.policies)})'
             )
-        total = sum(policy.share for policy in labels)
-        if total > 1:
-            shares = ' + '.join(f'{policy.share:g}' for policy in labels)
+        sharing = [*histories, *labels]
+        if sum(policy.share for policy in sharing) > 1:
+            shares = ' + '.join(f'{policy.share:g}' for policy in sharing)
             raise ValueError(
-                f'the label policies share the cells of a context (got {shares} > 1)'
+                f'the policies share the cells of a context (got {shares} > 1)'
             )
         free = self.num_cells - LABEL_CELLS
         return Limits(
@@ -290,6 +308,10 @@ class ContextSampler:
             work = self._frontiers.pop()
         except IndexError:
             work = new_frontier(self.num_cells, self._max_incoming, self._max_parents)
+        history = np.empty((len(seeds), 0))
+        if self.history is not None:
+            entity = self._task_arrays.entity[seeds]
+            history = self.history.values(entity, until - self.limits.strict)
         sample_batch(
             self.store.arrays,
             self._task_arrays,
@@ -300,6 +322,7 @@ class ContextSampler:
             until,
             times,
             keys,
+            history,
             out,
         )
         self._frontiers.append(work)

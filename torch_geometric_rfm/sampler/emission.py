@@ -32,7 +32,7 @@ from torch_geometric_rfm.sampler.labels import (
 from torch_geometric_rfm.sampler.random_stream import stream_state
 from torch_geometric_rfm.sampler.row_set import find, position
 
-_DATETIME = int(CellType.DATETIME)
+_DATETIME, _NUMBER = int(CellType.DATETIME), int(CellType.NUMBER)
 
 
 class Limits(NamedTuple):
@@ -138,6 +138,18 @@ def _put_label(
 
 
 @compiled
+def _put_history(store, history, b, out, at, last_cell, number, context):
+    # The summaries of a seed's entity, in columns after those of the task table.
+    first = len(store.column_kind) + LABEL_CELLS
+    for k in range(history.shape[1]):
+        value = history[b, k]
+        if at < last_cell and not np.isnan(value):
+            _put(out, at, value, 0.0, 0, _NUMBER, first + k, number, context)
+            at += 1
+    return at
+
+
+@compiled
 def _put_links(store, work, counts, out, first_row, end):
     # Links of the visited rows to visited parents; returns where they end.
     for i in range(counts[ROWS]):
@@ -160,9 +172,23 @@ def _put_links(store, work, counts, out, first_row, end):
 
 @compiled
 def emit_context(
-    store, task, is_task, work, counts, seed, labels, num_labels, seed_time, limits, out
+    store,
+    task,
+    is_task,
+    work,
+    counts,
+    seed,
+    labels,
+    num_labels,
+    seed_time,
+    limits,
+    history,
+    b,
+    out,
 ):
-    r"""Appends a context to the output: the seed, labels, and visited rows."""
+    r"""Appends a context to the output: the seed, number :obj:`b` of the batch, with
+    its history, labels, and visited rows.
+    """
     at, number, end = out.size[0], out.size[1], out.size[2]
     context = out.size[3]
     last_cell = at + limits.num_cells
@@ -188,6 +214,10 @@ def emit_context(
                 number,
                 context,
             )
+            if i < 0:
+                at = _put_history(
+                    store, history, b, out, at, last_cell, number, context
+                )
             number += 1
     end = _put_links(store, work, counts, out, number, end)
     at = _put_rows(
@@ -200,7 +230,9 @@ def emit_context(
 
 
 @njit(cache=True, nogil=True)
-def sample_batch(store, task, limits, work, seeds, is_task, until, times, keys, out):
+def sample_batch(
+    store, task, limits, work, seeds, is_task, until, times, keys, history, out
+):
     r"""Samples a context for each seed.
 
     Args:
@@ -213,6 +245,7 @@ def sample_batch(store, task, limits, work, seeds, is_task, until, times, keys, 
         until: :obj:`[B]` up to when each may look.
         times: :obj:`[B]` its own time.
         keys: :obj:`[B, 3]` seed, epoch and input id of the random streams.
+        history: :obj:`[B, H]` further cells of the row of each seed, NaN for none.
         out: :class:`Output`.
     """
     counts = np.zeros(5, dtype=np.int64)
@@ -236,7 +269,9 @@ def sample_batch(store, task, limits, work, seeds, is_task, until, times, keys, 
                 limits.num_cells,
                 True,
             )
-        num_labels = 0
+        num_labels, room = 0, limits.num_cells
+        for k in range(history.shape[1]):
+            room -= not np.isnan(history[b, k])
         if is_task:
             num_labels = draw_labels(
                 store, task, limits, work, counts, start, limit, row_limit, state
@@ -250,12 +285,12 @@ def sample_batch(store, task, limits, work, seeds, is_task, until, times, keys, 
             row_limit,
             work,
             counts,
-            limits.num_cells - label_cells,
+            room - label_cells,
             state,
         )
         if is_task and limits.fill:
             num_labels = fill_with_own_labels(
-                task, work, start, limit, limits.num_cells - counts[CELLS], num_labels
+                task, work, start, limit, room - counts[CELLS], num_labels
             )
         emit_context(
             store,
@@ -268,6 +303,8 @@ def sample_batch(store, task, limits, work, seeds, is_task, until, times, keys, 
             num_labels,
             times[b],
             limits,
+            history,
+            b,
             out,
         )
         reset(work, counts)

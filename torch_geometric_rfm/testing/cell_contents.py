@@ -6,6 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.testing.history_cells import summaries_of, wrong_summaries
 from torch_geometric_rfm.testing.raw_database import ALWAYS
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _MAX_SCORE = 1e4
 
 
 def wrong_cells(
-    view: 'ContextView', encoder: 'TextEncoder | None' = None
+    view: 'ContextView', strict: bool, encoder: 'TextEncoder | None' = None
 ) -> Iterator[str]:
     r"""Cells that may not be seen, or do not hold what the data frame holds."""
     table_of = view.table[view.row]
@@ -26,7 +27,7 @@ def wrong_cells(
         name = view.cells.column_names[column]
         table_name = view.table_names[table]
         if view.is_label_table(table):
-            yield from _wrong_label_cells(view, cells, name)
+            yield from _wrong_label_cells(view, cells, name, strict)
         elif not name.endswith(f' of {table_name}'):
             yield f"foreign column: '{name}' in table '{table_name}'"
         else:
@@ -39,7 +40,7 @@ def wrong_cells(
 
 
 def _wrong_label_cells(
-    view: 'ContextView', cells: NDArray[Any], name: str
+    view: 'ContextView', cells: NDArray[Any], name: str, strict: bool
 ) -> Iterator[str]:
     assert view.task is not None
     index = view.index[view.row[cells]]
@@ -53,6 +54,8 @@ def _wrong_label_cells(
     elif name == f'{view.task.time_col} of {view.task.name}':
         wrong = _differ_datetimes(view, cells, view.label_time[index]) & seen
         yield from view.report('wrong label time', wrong, rows)
+    elif name in (summaries := summaries_of(view)):
+        yield from wrong_summaries(view, cells, summaries[name], strict)
     else:
         yield f"foreign column: '{name}' in the task table"
 

@@ -79,7 +79,7 @@ def find_violations(
         *_future_rows(view, strict),
         *_repeated(view),
         *_wrong_links(view),
-        *wrong_cells(view, text_encoder),
+        *wrong_cells(view, strict, text_encoder),
         *(_wrong_seeds(view, protocol) if task is not None else []),
         *_too_large(view, num_cells),
     ]
@@ -229,7 +229,8 @@ def _wrong_seeds(view: ContextView, protocol: str) -> Iterator[str]:
             until = np.where(split == name, np.minimum(until, limit), until)
     yield from view.report('looks too far', view.until > until, rows)
     first = np.searchsorted(view.row, rows)
-    label_column = len(view.cells.column_names) - 2
+    label = f'{task.target_col} of {task.name}'
+    label_column = view.cells.column_names.index(label)
     shown = (view.row[first] != rows) | (view.column[first] != label_column)
     shown |= ~view.mask[first] | (view.value[first] != 0)
     yield from view.report('visible seed label', shown, rows)

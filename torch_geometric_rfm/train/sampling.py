@@ -9,6 +9,7 @@ SAMPLING: dict[str, Any] = {
     'own_labels': DEFAULT_OWN_LABELS,
     'recent_labels': 0.0,
     'random_labels': 0.0,
+    'history': 0.3,
     'strict': False,
 }
 r"""How predictors sample unless told otherwise, see

@@ -1,0 +1,133 @@
+import warnings
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from torch_geometric_rfm.data.column_quantiles import NUM_BINS, quantiles_of
+from torch_geometric_rfm.data.store_arrays import ALWAYS, KIND_BOOLEAN, KIND_NUMBER
+from torch_geometric_rfm.data.task_store import TaskStore
+from torch_geometric_rfm.sampler.history_kernel import MEAN, HistoryArrays, summarise
+
+_WINDOWS = (1, 4)  # horizons
+_MAX_ROWS = 4096  # that statistics are taken from
+_DAY = 86_400
+
+
+class EntityHistory:
+    r"""Cells that summarise all that is known of an entity at a time.
+
+    For each foreign key that leads to the entity's table they are the number of
+    children, as :math:`\log(1 + n)`, in all and, where they have times, in the last
+    one and four horizons of the task, and the mean of each of their numbers and
+    booleans over the latest of them. All are normalised, as numbers are, with
+    statistics from train rows at their own times.
+
+    Args:
+        store (TaskStore): The database with a task.
+        num_cells (int): Cells at most: first the counts and then the means, of all
+            foreign keys in turn.
+        num_children (int): Children of a foreign key that means are taken over.
+
+    Attributes:
+        names (list[str]): What each cell is called.
+        column_embedding (Tensor): :obj:`[cells, text_channels]` of the names.
+        column_quantiles (Tensor): :obj:`[cells, 33]`, see
+            :func:`~torch_geometric_rfm.data.column_quantiles`.
+
+    Example:
+        >>> from torch_geometric_rfm.testing import toy_task_store
+        >>> store = toy_task_store()
+        >>> history = EntityHistory(store, num_cells=3, num_children=64)
+        >>> history.names[0]
+        'number of orders by customer_id'
+        >>> rows = store.rows_of_split('test')
+        >>> entity, time = store.arrays.entity[rows], store.arrays.time[rows]
+        >>> history.values(entity, time).shape
+        (30, 3)
+    """
+
+    def __init__(self, store: TaskStore, num_cells: int, num_children: int) -> None:
+        self.store = store.store.arrays
+        self.names: list[str] = []
+        self.arrays = self._plan(store, num_cells, num_children)
+        self.mean, self.std = np.zeros(len(self.names)), np.ones(len(self.names))
+        train = np.flatnonzero(store.split == 'train')
+        if train.size > _MAX_ROWS:
+            rng = np.random.default_rng(0)
+            train = np.sort(rng.choice(train, _MAX_ROWS, replace=False))
+        found = self.values(store.arrays.entity[train], store.arrays.time[train])
+        if train.size:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore', RuntimeWarning)  # All-NaN columns.
+                mean, std = np.nanmean(found, axis=0), np.nanstd(found, axis=0)
+            self.mean = np.nan_to_num(mean)
+            self.std = np.where(std > 1e-6, std, 1.0)  # False for NaN.
+        normal = (found - self.mean) / self.std
+        edges = [quantiles_of(column) for column in normal.T]
+        self.column_quantiles = torch.from_numpy(
+            np.array(edges, dtype=np.float32).reshape(-1, NUM_BINS + 1)
+        )
+        self.column_embedding: Tensor = store.store.embed(self.names)
+
+    def _plan(
+        self, store: TaskStore, num_cells: int, num_children: int
+    ) -> HistoryArrays:
+        arrays, task = store.store.arrays, store.arrays
+        table = store.store.table_names.index(store.task.entity_table)
+        first, last = arrays.incoming_start[table : table + 2]
+        fkeys = arrays.incoming[first:last]
+        counts, means = [], []
+        for k in fkeys:
+            child = int(arrays.fkey_child[k])
+            name = store.store.table_names[child]
+            key = store.store.fkey_names[k].removeprefix(f'{name}.')
+            rows = slice(*arrays.table_start[child : child + 2])
+            is_dated = bool((arrays.row_time[rows] != ALWAYS).any())
+            windows = [0]
+            if is_dated and task.horizon:
+                windows += [task.horizon * count for count in _WINDOWS]
+            counts.append([(_count_name(name, key, w), w, -1) for w in windows])
+            columns = range(*arrays.column_start[child : child + 2])
+            means.append(
+                [
+                    (f'mean {store.store.column_names[c]} by {key}', MEAN, c)
+                    for c in columns
+                    if arrays.column_kind[c] in (KIND_NUMBER, KIND_BOOLEAN)
+                    and not task.hidden[c]
+                ]
+            )
+        chosen: list[list[tuple[str, int, int]]] = [[] for _ in fkeys]
+        for kind in (counts, means):
+            for turn in range(max(map(len, kind), default=0)):
+                for cells, given in zip(chosen, kind):
+                    if turn < len(given) and sum(map(len, chosen)) < num_cells:
+                        cells.append(given[turn])
+        flat = [cell for cells in chosen for cell in cells]
+        self.names = [name for name, _, _ in flat]
+        return HistoryArrays(
+            fkey=np.array(fkeys, dtype=np.int64),
+            cell_start=np.cumsum([0, *map(len, chosen)]).astype(np.int64),
+            window=np.array([window for _, window, _ in flat], dtype=np.int64),
+            column=np.array([column for _, _, column in flat], dtype=np.int64),
+            num_children=num_children,
+        )
+
+    def values(
+        self, rows: NDArray[np.int64], until: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        r"""The cells :obj:`[B, cells]` of entities, NaN where there are none.
+
+        Args:
+            rows: :obj:`[B]` their rows in the store.
+            until: :obj:`[B]` the last second that each may see.
+        """
+        out = np.empty((len(rows), len(self.names)))
+        summarise(self.store, self.arrays, rows, until, out)
+        return (out - self.mean) / self.std
+
+
+def _count_name(table: str, key: str, window: int) -> str:
+    name = f'number of {table} by {key}'
+    return name if not window else f'{name} in the last {window / _DAY:g} days'

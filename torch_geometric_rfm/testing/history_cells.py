@@ -1,0 +1,98 @@
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.columns import infer_cell_type
+from torch_geometric_rfm.testing.raw_database import NEVER, RawDatabase
+
+if TYPE_CHECKING:
+    from torch_geometric_rfm.testing.leakage import ContextView
+
+_NUM_CHILDREN = 64
+_DAY = 86_400
+
+
+class Summary(NamedTuple):
+    r"""What a cell says of the children of an entity."""
+
+    table: str
+    key: str
+    column: str | None = None  # whose mean it is; their number if none
+    window: int | None = None  # seconds that count; all if none
+
+
+def summaries_of(view: 'ContextView') -> dict[str, Summary]:
+    r"""What cells of the task table may summarise, by the names of their columns."""
+    assert view.task is not None
+    horizon = int(view.task.horizon.total_seconds())
+    out = {}
+    for table, source in view.raw.tables.items():
+        for key, parent in source.fkey_col_to_pkey_table.items():
+            if parent != view.task.entity_table:
+                continue
+            name = f'number of {table} by {key}'
+            out[name] = Summary(table, key)
+            for window in (horizon, 4 * horizon):
+                dated = f'{name} in the last {window / _DAY:g} days'
+                out[dated] = Summary(table, key, window=window)
+            for column in source.df.columns:
+                if (table, column) not in view.task.hidden_columns:
+                    what = f'mean {column} of {table} by {key}'
+                    out[what] = Summary(table, key, column)
+    return out
+
+
+def wrong_summaries(
+    view: 'ContextView', cells: NDArray[Any], summary: Summary, strict: bool
+) -> Iterator[str]:
+    r"""Cells of one column that do not hold what the data frames make of it."""
+    assert view.task is not None
+    rows = view.row[cells]
+    stray = ~view.is_seed[rows]
+    yield from view.report('summary of what is no seed', stray, rows)
+    entity = view.task.frame['entity'].to_numpy()
+    entity_time = view.raw.time(view.task.entity_table)
+
+    def value(index: int, until: int) -> float:
+        if entity_time[entity[index]] > until:
+            return float('nan')
+        return _value(view.raw, summary, entity[index], until)
+
+    until = view.until[view.context[rows]] - strict
+    found = np.array([value(i, t) for i, t in zip(view.index[rows], until)])
+    train = np.flatnonzero((view.task.frame['split'] == 'train').to_numpy())
+    known = np.array([value(i, view.label_time[i]) for i in train])
+    known = known[~np.isnan(known)]
+    mean, std = (known.mean(), known.std()) if known.size else (0.0, 1.0)
+    std = std if std > 1e-6 else 1.0
+    expected = (found - mean) / std
+    seen = ~(view.mask | view.shown)[cells]
+    wrong = ~(np.abs(view.value[cells] - expected) <= 1e-4 * (1 + np.abs(expected)))
+    yield from view.report('wrong summary', wrong & seen, rows)
+
+
+def _value(raw: RawDatabase, summary: Summary, entity: int, until: int) -> float:
+    time = raw.time(summary.table)
+    children = np.flatnonzero(raw.parent(summary.table, summary.key) == entity)
+    children = children[(time[children] <= until) & (time[children] != NEVER)]
+    children = children[np.argsort(time[children], kind='stable')]
+    if summary.column is None:
+        if summary.window is not None:
+            children = children[time[children] > until - summary.window]
+        return float(np.log1p(children.size))
+    values = _scores(raw, summary.table, summary.column)[children[-_NUM_CHILDREN:]]
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else float('nan')
+
+
+def _scores(raw: RawDatabase, table: str, column: str) -> NDArray[np.float64]:
+    mean, std = raw.scale(table, column)
+    declared = raw.col_to_stype.get(table, {}).get(column)
+    kind = infer_cell_type(raw.tables[table].df[column], table)
+    is_boolean = kind == CellType.BOOLEAN if declared is None else declared == 'boolean'
+    if is_boolean and std == 1.0:  # Constant.
+        mean = 0.5
+    return np.clip((raw.numbers(table, column) - mean) / std, -1e4, 1e4)
