@@ -140,7 +140,13 @@ class ContextAuditor:
         judge_links(connection, self.raw, self.task, contexts)
         judge_seeds(connection, self.task, contexts, self.protocol)
         CellJudge(
-            connection, self.raw, self.task, contexts, self.cutoff, self.text_encoder
+            connection,
+            self.raw,
+            self.task,
+            contexts,
+            self.cutoff,
+            self.text_encoder,
+            self.strict,
         ).judge()
         find_wrong_cells(connection)
         rules = [

@@ -15,6 +15,7 @@ from torch_geometric_rfm.audit.scales import (
     label_scales,
     number_scales,
 )
+from torch_geometric_rfm.audit.summaries import make_summary, summaries_of
 from torch_geometric_rfm.data.cell_type import CellType
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ class CellJudge:
         contexts: ContextTables,
         cutoff: int,
         encoder: 'TextEncoder | None',
+        strict: bool = False,
     ) -> None:
+        self.summaries, self.strict = summaries_of(raw, task), strict
         self.connection, self.raw, self.task = connection, raw, task
         self.contexts, self.cutoff, self.encoder = contexts, cutoff, encoder
 
@@ -88,6 +91,16 @@ class CellJudge:
             self._insert(tab, col, kind, 'labels', 'x.label', scales, **flags)
         elif column == self.task.time_col:
             self._insert_dates(tab, col, kind, 'labels', 'x.time')
+        elif (name := self.contexts.column_names[col]) in self.summaries:
+            scale = make_summary(
+                self.connection,
+                self.raw,
+                self.task,
+                self.summaries[name],
+                self.cutoff,
+                self.strict,
+            )
+            self._insert(tab, col, kind, 'summary', 'x.v', Scales(scale, scale))
         else:
             self._insert(tab, col, kind, problem='is no column of the task')
 

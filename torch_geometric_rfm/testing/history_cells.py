@@ -1,3 +1,4 @@
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +28,7 @@ class Summary(NamedTuple):
 def summaries_of(view: 'ContextView') -> dict[str, Summary]:
     r"""What cells of the task table may summarise, by the names of their columns."""
     assert view.task is not None
-    horizon = int(view.task.horizon.total_seconds())
+    horizon = math.ceil(view.task.horizon.total_seconds())
     out = {}
     for table, source in view.raw.tables.items():
         for key, parent in source.fkey_col_to_pkey_table.items():
@@ -62,9 +63,11 @@ def wrong_summaries(
         return _value(view.raw, summary, entity[index], until)
 
     until = view.until[view.context[rows]] - strict
-    found = np.array([value(i, t) for i, t in zip(view.index[rows], until)])
+    found = np.array(
+        [value(i, t) for i, t in zip(view.index[rows].tolist(), until.tolist())]
+    )
     train = np.flatnonzero((view.task.frame['split'] == 'train').to_numpy())
-    known = np.array([value(i, view.label_time[i]) for i in train])
+    known = np.array([value(i, view.label_time[i]) for i in train.tolist()])
     known = known[~np.isnan(known)]
     mean, std = (known.mean(), known.std()) if known.size else (0.0, 1.0)
     std = std if std > 1e-6 else 1.0

@@ -23,9 +23,12 @@ r"""What differs from the defaults of :meth:`RelationalTransformer.small`, of th
 sampler, and of :class:`~torch_geometric_rfm.train.TrainConfig`. With half the channels
 twice the rows are seen in the same minutes, which on val of three tasks was better."""
 
-SAMPLING: dict[str, dict[str, Any]] = {
-    'rel-f1': {'own_labels': 0.15},
-    'un-votes': {'recent_labels': 0.2},
+DATABASES: dict[str, dict[str, dict[str, Any]]] = {
+    'rel-f1': {
+        'model': {'datetime_encoding': ('global', 'relative')},
+        'sampling': {'own_labels': 0.15},
+    },
+    'un-votes': {'sampling': {'recent_labels': 0.2}},
 }
 r"""What differs for a database, chosen on val."""
 
@@ -56,10 +59,9 @@ class RelationalTransformerModel(Model):
     def new_predictor(self, inputs: Inputs, seed: int) -> RelationalPredictor:
         r"""What is trained."""
         return RelationalPredictor(
-            _new_model(inputs.store, seed),
+            _new_model(inputs, seed),
             inputs.store.store.text_encoder,
-            **SETTINGS['sampling'],
-            **SAMPLING.get(inputs.database, {}),
+            **_settings(inputs, 'sampling'),
         )
 
     def predict(self, inputs: Inputs, split: str, protocol: str) -> np.ndarray:
@@ -105,7 +107,7 @@ class JointRelationalTransformer(RelationalTransformerModel):
             return None
         encoder = inputs.store.store.text_encoder.identity()
         what = json.dumps(
-            [SETTINGS, SAMPLING, commit(), str(inputs.source), encoder],
+            [SETTINGS, DATABASES, commit(), str(inputs.source), encoder],
             sort_keys=True,
             default=str,
         )
@@ -167,11 +169,15 @@ def _digest_of_weights() -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def _new_model(store: TaskStore, seed: int) -> RelationalTransformer:
+def _settings(inputs: Inputs, kind: str) -> dict[str, Any]:
+    return SETTINGS[kind] | DATABASES.get(inputs.database, {}).get(kind, {})
+
+
+def _new_model(inputs: Inputs, seed: int) -> RelationalTransformer:
     import torch
 
     torch.manual_seed(seed)
-    channels = store.store.text_encoder.channels
+    channels = inputs.store.store.text_encoder.channels
     return RelationalTransformer.small(
-        **{'text_channels': channels} | SETTINGS['model']
+        **{'text_channels': channels} | _settings(inputs, 'model')
     )
