@@ -116,6 +116,28 @@ def test_nothing_is_found_where_nothing_is_wrong(toy, protocol, strict):
     assert report.future_by_table == {}
 
 
+@pytest.mark.parametrize('protocol', ['rolling', 'frozen'])
+@pytest.mark.parametrize('strict', [False, True])
+def test_summaries_are_computed_again(toy, protocol, strict):
+    db, task, store = toy
+    report = audit(*toy, protocol, strict=strict, history=0.3)
+    assert report.findings == 0
+
+    def later(cells):
+        name = 'number of orders by customer_id'
+        column = cells.column_names.index(name)
+        assert (cells.column == column).any()
+        cells.value[cells.column == column] += 0.5
+        return cells
+
+    report = audit(*toy, protocol, strict=strict, history=0.3, change=later)
+    assert report.broken == ['statistics']
+    restore = forget_times(store, 'orders')
+    report = audit(*toy, protocol, strict=strict, history=0.3, change=restore)
+    assert report.broken[0] == 'future_rows'
+    assert {'statistics', 'values'} & set(report.broken)
+
+
 def test_masked_cells_are_fine(toy):
     assert audit(*toy, change=MaskCells('uniform', rate=0.5)).broken == []
 

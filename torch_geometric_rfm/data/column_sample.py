@@ -43,6 +43,9 @@ class ColumnSample:
         store (CellStore or TaskStore): The database, with or without a task.
         size (int): Values of a column at most. (default: :obj:`256`)
         seed (int): Seed of the draws. (default: :obj:`0`)
+        num_columns (int, optional): Columns of contexts, if a sampler puts some of its
+            own behind those of the store; these have no values.
+            (default: :obj:`None`)
 
     Example:
         >>> from torch_geometric_rfm.testing import toy_task_store
@@ -55,11 +58,15 @@ class ColumnSample:
     """
 
     def __init__(
-        self, store: CellStore | TaskStore, size: int = 256, seed: int = 0
+        self,
+        store: CellStore | TaskStore,
+        size: int = 256,
+        seed: int = 0,
+        num_columns: int | None = None,
     ) -> None:
         if size < 1:
             raise ValueError(f"'size' must be positive (got {size})")
-        self.num_columns = len(store.column_names)
+        self.num_columns = num_columns or len(store.column_names)
         self.store = store.store if isinstance(store, TaskStore) else store
         self.size = size
         self.seed = seed
@@ -94,8 +101,6 @@ class ColumnSample:
         whole = np.zeros((2, len(columns)), dtype=np.int64)  # seconds, strings
         mean, std = self.store.arrays.datetime_scale
         for c in np.unique(columns):
-            if c >= self.num_columns:  # Summaries of a sampler, which no row holds.
-                continue
             values = self.values(int(c))
             if values.size == 0:
                 continue

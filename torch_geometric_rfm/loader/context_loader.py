@@ -133,7 +133,8 @@ class ContextLoader(DataLoader):
             store, policies, num_cells, strict, seed, num_threads
         )
         self.transform = transform
-        self.column_sample = ColumnSample(store, seed=seed)
+        names = self.context_sampler.shared['column_names']
+        self.column_sample = ColumnSample(store, seed=seed, num_columns=len(names))
         self.candidates = Candidates(store, seed=seed)
         if isinstance(store, TaskStore):
             if input_time is not None:
