@@ -45,6 +45,18 @@ def test_saved_predictor_predicts_the_same(trained):
     assert before['prediction'].between(0, 1).all()
 
 
+def test_what_was_saved_without_histories_has_none(trained, tmp_path):
+    _, predictor, out = trained
+    assert predictor.sampling['history'] > 0
+    for path in out.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = json.loads((tmp_path / 'config.json').read_text())
+    del config['predictor']['sampling']['history']
+    (tmp_path / 'config.json').write_text(json.dumps(config))
+    loaded = RelationalPredictor.from_pretrained(tmp_path)
+    assert loaded.sampling == {**predictor.sampling, 'history': 0.0}
+
+
 def test_other_text_encoder_is_refused_by_identity(trained):
     _, _, out = trained
     other = HashingTextEncoder(seed=1)

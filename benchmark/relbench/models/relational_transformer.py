@@ -26,7 +26,7 @@ twice the rows are seen in the same minutes, which on val of three tasks was bet
 DATABASES: dict[str, dict[str, dict[str, Any]]] = {
     'rel-f1': {
         'model': {'datetime_encoding': ('global', 'relative')},
-        'sampling': {'own_labels': 0.15},
+        'sampling': {'own_labels': 0.15, 'history': 0.0},
     },
     'un-votes': {'sampling': {'recent_labels': 0.2}},
 }
