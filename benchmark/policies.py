@@ -25,11 +25,12 @@ TASKS = (
     ('movielens-small', 'movie-rated'),
 )
 SETTINGS = {
-    'rows alone': (0.0, 0.0, 0.0),
-    'own .15': (0.15, 0.0, 0.0),
-    'own .3': (0.3, 0.0, 0.0),
-    'own .15, recent .1': (0.15, 0.1, 0.0),
-    'own .15, random .1': (0.15, 0.0, 0.1),
+    'rows alone': (0.0, 0.0, 0.0, 0.0),
+    'own .15': (0.15, 0.0, 0.0, 0.0),
+    'own .3': (0.3, 0.0, 0.0, 0.0),
+    'own .15, recent .1': (0.15, 0.1, 0.0, 0.0),
+    'own .15, random .1': (0.15, 0.0, 0.1, 0.0),
+    'own .3, history .3': (0.3, 0.0, 0.0, 0.3),
 }
 
 
@@ -41,7 +42,7 @@ def run_task(folder, task, settings, seeds, num_steps, num_cells, text_encoder):
 
     torch.set_num_threads(1)
     opened, out = None, {}
-    for name, (own, recent, random) in settings.items():
+    for name, (own, recent, random, history) in settings.items():
         for seed in seeds:
             predictor = RelationalPredictor(
                 text_encoder=text_encoder,
@@ -50,6 +51,7 @@ def run_task(folder, task, settings, seeds, num_steps, num_cells, text_encoder):
                 own_labels=own,
                 recent_labels=recent,
                 random_labels=random,
+                history=history,
             )
             if opened is None:
                 opened = predictor.open_task(str(folder), task)

@@ -75,7 +75,7 @@ def test_towers_learn_which_items_go_together():
     )
     recommender = new_recommender(model, answer.store)
     config = TrainConfig(
-        minutes=None, num_steps=250, batch_size=64, lr=5e-3, num_evals=1
+        minutes=None, num_steps=400, batch_size=64, lr=5e-3, num_evals=1
     )
     fit_links(
         recommender, answer.store, config, show_progress=False, num_cells=6,

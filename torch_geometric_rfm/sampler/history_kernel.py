@@ -52,7 +52,7 @@ def summarise(store, history, rows, until, out):
         history: :class:`HistoryArrays`.
         rows: :obj:`[B]` rows of the store, of one table.
         until: :obj:`[B]` up to when each may look.
-        out: :obj:`[B, cells]` filled with :math:`\\log(1 + n)` for :math:`n` children,
+        out: :obj:`[B, cells]` filled with :math:`\log(1 + n)` for :math:`n` children,
             and with means, NaN without a value and of rows that are later.
     """
     for b in range(len(rows)):
