@@ -71,11 +71,15 @@ def test_towers_learn_which_items_go_together():
     answer = known_answer('link', num_rows=4000)
     torch.manual_seed(0)
     model = RelationalTransformer.small(
-        channels=32, heads=2, ff_channels=64, text_channels=64
+        channels=32,
+        heads=2,
+        ff_channels=64,
+        text_channels=64,
+        datetime_encoding=('global', 'relative'),
     )
     recommender = new_recommender(model, answer.store)
     config = TrainConfig(
-        minutes=None, num_steps=400, batch_size=64, lr=5e-3, num_evals=1
+        minutes=None, num_steps=250, batch_size=64, lr=5e-3, num_evals=1
     )
     fit_links(
         recommender, answer.store, config, show_progress=False, num_cells=6,

@@ -111,7 +111,7 @@ class ContextSampler:
         self._pool: ThreadPoolExecutor | None = None
         self._pool_process = 0
         source = self.task_store or self.store
-        self.shared = {
+        self.shared: dict[str, Any] = {
             'column_embedding': source.column_embedding,
             'column_quantiles': column_quantiles(source),
             'table_names': source.table_names,
