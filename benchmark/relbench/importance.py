@@ -4,7 +4,11 @@ r"""What LightGBM on relational aggregates looks at: shares of the gain of its t
         --task driver-dnf driver-top3 driver-position
 
 They are those of the first model that it keeps, for its best features and summed by the
-path that features come from.
+path that features come from. With ``--without`` it is fitted once more without features
+whose names begin so, and the scores of both are printed:
+
+    python benchmark/relbench/importance.py --db DATA/atp-tennis \
+        --task player-semifinal --without 'day of the year' year 'all labels'
 """
 
 import argparse
@@ -12,9 +16,28 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from benchmark.relbench.inputs import open_inputs
+from benchmark.relbench.inputs import SCORED, Inputs, open_inputs
+from benchmark.relbench.metrics import MAIN, score
 from benchmark.relbench.models.lightgbm_tables import LightGBMRelational
+
+
+class WithoutSome(LightGBMRelational):
+    r"""The same without features whose names begin in some ways."""
+
+    def __init__(self, prefixes: tuple[str, ...]) -> None:
+        super().__init__()
+        self.prefixes = prefixes
+
+    def _features(
+        self, inputs: Inputs, rows: np.ndarray, until: np.ndarray
+    ) -> pd.DataFrame:
+        table = super()._features(inputs, rows, until)
+        kept = [name for name in table if not str(name).startswith(self.prefixes)]
+        return table[kept]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -25,6 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--task', required=True, nargs='+')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--most', type=int, default=12, help='features to print')
+    parser.add_argument('--without', nargs='*', default=[], metavar='PREFIX')
     args = parser.parse_args(arguments)
     for task in args.task:
         inputs = open_inputs(args.db, task)
@@ -44,6 +68,22 @@ def main(arguments: list[str] | None = None) -> None:
         best = sorted(share, key=lambda name: -share[name])[: args.most]
         for name in best:
             print(f'  {share[name]:6.1%}  {name}')
+        if not args.without:
+            continue
+        less = WithoutSome(tuple(args.without))
+        less.fit(inputs, args.seed, 10.0)
+        for what, fitted in (('all', model), (f'without {args.without}', less)):
+            scores = ', '.join(
+                f'{split} {score_of(fitted, inputs, split):.4f}' for split in SCORED
+            )
+            print(f'{task}, {what}: {fitted.settings["num_features"]}, {scores}')
+
+
+def score_of(model: LightGBMRelational, inputs: Inputs, split: str) -> float:
+    r"""The main metric of a model, under the rolling protocol."""
+    prediction = model.predict(inputs, split, 'rolling')
+    figures = score(inputs.kind, inputs.truth(split), prediction, inputs.train_std)
+    return figures[MAIN[inputs.kind]]
 
 
 if __name__ == '__main__':

@@ -54,7 +54,7 @@ def make_summary(
     r"""Makes the table :obj:`summary` of the seeds: their :obj:`row` of the task table
     and the value :obj:`v`; returns the scale of the values of train rows.
     """
-    limit = f'raw_until - {int(strict)}'
+    limit = f'visible_until - {int(strict)}'
     _query(
         connection,
         raw,

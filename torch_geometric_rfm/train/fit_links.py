@@ -82,7 +82,7 @@ def fit_links(
     )
     val_rows = draw_rows(store, 'val', config.max_val_rows, config.seed)
     val = LinkContexts(
-        store, val_rows, config.protocol, history=train.history, **sampling
+        store, val_rows, config.protocol, pair_history=train.pair_history, **sampling
     )
     train.task.score_rows(val_rows, np.full((len(val_rows), train.task.k), -1))
 

@@ -28,7 +28,7 @@ class LinkContexts:
         rows (array): Rows of the task table.
         protocol (str): :obj:`"rolling"` or :obj:`"frozen"`.
         seed (int): Seed of the draws.
-        history (PairHistory, optional): That of the task, if there already.
+        pair_history (PairHistory, optional): That of the task, if there already.
             (default: :obj:`None`)
         **sampling: Arguments of
             :class:`~torch_geometric_rfm.loader.ContextLoader`.
@@ -43,7 +43,7 @@ class LinkContexts:
         rows: Rows,
         protocol: str = 'rolling',
         seed: int = 0,
-        history: PairHistory | None = None,
+        pair_history: PairHistory | None = None,
         **sampling: Any,
     ) -> None:
         task = store.task
@@ -60,7 +60,7 @@ class LinkContexts:
         self.entity = task.frame['entity'].to_numpy(dtype=np.int64)[rows]
         self.truth: list[Rows] = [task.frame['destinations'].iloc[row] for row in rows]
         strict = bool(sampling.get('strict', False))
-        self.history = history or PairHistory(
+        self.pair_history = pair_history or PairHistory(
             store.store,
             task.entity_table,
             task.destination_table,
@@ -89,7 +89,7 @@ class LinkContexts:
     @property
     def num_destinations(self) -> int:
         r"""Rows of the destination table."""
-        return self.history.num_destinations
+        return self.pair_history.num_destinations
 
     def sources(self, index: Rows, epoch: int = 0) -> CellData:
         r"""Contexts of entities, by positions in :obj:`rows`."""
@@ -103,11 +103,11 @@ class LinkContexts:
 
     def existing(self, until: int) -> NDArray[np.bool_]:
         r"""Whether each destination is there at a time :obj:`[D]`."""
-        return self.history.exists_from <= until - self.history.strict
+        return self.pair_history.exists_from <= until - self.pair_history.strict
 
     def pairs(self, index: Rows) -> tuple[Tensor, Tensor]:
         r"""Index :obj:`[2, P]` and figures :obj:`[P, F]` of pairs that met before."""
-        found = self.history.pairs(self.entity[index], self.until[index])
+        found = self.pair_history.pairs(self.entity[index], self.until[index])
         pair_index = np.stack([found.seed, found.destination])
         return torch.from_numpy(pair_index), torch.from_numpy(found.value)
 
@@ -116,7 +116,9 @@ class LinkContexts:
         if until not in self._popularity:
             if len(self._popularity) >= 64:
                 self._popularity.clear()
-            self._popularity[until] = torch.from_numpy(self.history.popularity(until))
+            self._popularity[until] = torch.from_numpy(
+                self.pair_history.popularity(until)
+            )
         return self._popularity[until]
 
 
