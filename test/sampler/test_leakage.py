@@ -1,6 +1,6 @@
 import numpy as np
 import pandas as pd
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from torch_geometric_rfm.data import CellStore, HashingTextEncoder, to_hetero
@@ -230,6 +230,8 @@ def test_future_changes_nothing(seed, kind, binary, protocol, kwargs):
     keep = int(cutoff.timestamp())
     types = cell_types(db)  # The schema is no secret: it stays.
     before = build(db, cutoff, types).with_task(task)
+    until = before.visible_until(np.arange(len(task.frame)), protocol)
+    assume((until <= keep).any())
     expected = contexts(sample_all(before, protocol, keep, **kwargs))
 
     other = perturbed(db, cutoff, rng)
@@ -253,7 +255,7 @@ def test_frozen_test_contexts_do_not_know_what_followed_the_cutoff():
     rng = np.random.default_rng(0)
     types, cutoff = cell_types(db), task.cutoffs['test']
     other = perturbed(db, cutoff, rng)
-    kwargs = {'num_cells': 60, 'recent_labels': 0.2}
+    kwargs = {'num_cells': 60, 'recent_labels': 0.2, 'history': 0.1}
     before = build(db, VAL_TIMESTAMP, types).with_task(task)
     after = build(other, VAL_TIMESTAMP, types).with_task(
         with_changed_labels(task, cutoff, rng)

@@ -117,7 +117,8 @@ def test_val_loss_is_that_of_the_labels(databases):
     watch = Watch(databases[:1], max_rows=30, seed=1, num_cells=16)
     figures = watch(model, MaskedCellLoss(0.25, reduction='context'))
     database, store, rows = watch.tasks[0]
-    predictor = RelationalPredictor(model, 'hashing', num_cells=16, num_neighbors=16)
+    sampling = {'num_cells': 16, 'num_neighbors': 16, 'history': 0.0}
+    predictor = RelationalPredictor(model, 'hashing', **sampling)
     p = predictor.predict_rows(store, rows)
     y = store.task.frame['label'].to_numpy()[rows]
     expected = -(y * np.log(p) + (1 - y) * np.log(1 - p)).mean()

@@ -15,7 +15,7 @@ from torch_geometric_rfm.audit.scales import (
     label_scales,
     number_scales,
 )
-from torch_geometric_rfm.audit.summaries import make_summary, summaries_of
+from torch_geometric_rfm.audit.summaries import find_summary, make_summary
 from torch_geometric_rfm.data.cell_type import CellType
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class CellJudge:
         encoder: 'TextEncoder | None',
         strict: bool = False,
     ) -> None:
-        self.summaries, self.strict = summaries_of(raw, task), strict
+        self.strict = strict
         self.connection, self.raw, self.task = connection, raw, task
         self.contexts, self.cutoff, self.encoder = contexts, cutoff, encoder
 
@@ -91,12 +91,14 @@ class CellJudge:
             self._insert(tab, col, kind, 'labels', 'x.label', scales, **flags)
         elif column == self.task.time_col:
             self._insert_dates(tab, col, kind, 'labels', 'x.time')
-        elif (name := self.contexts.column_names[col]) in self.summaries:
+        elif summary := find_summary(
+            self.raw, self.task, self.contexts.column_names[col]
+        ):
             scale = make_summary(
                 self.connection,
                 self.raw,
                 self.task,
-                self.summaries[name],
+                summary,
                 self.cutoff,
                 self.strict,
             )

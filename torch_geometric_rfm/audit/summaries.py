@@ -1,6 +1,7 @@
 r"""What cells that summarise an entity must hold, by SQL."""
 
 import math
+import re
 from typing import Any, NamedTuple
 
 from torch_geometric_rfm.audit.raw_tables import RawTables
@@ -23,24 +24,32 @@ class Summary(NamedTuple):
     window: int | None = None  # seconds
 
 
-def summaries_of(raw: RawTables, task: RawTask) -> dict[str, Summary]:
-    r"""What cells of the task table may summarise, by the names of their columns."""
-    out = {}
+def find_summary(raw: RawTables, task: RawTask, name: str) -> Summary | None:
+    r"""What a cell of the task table of this name summarises, if anything."""
+    found = re.fullmatch(r'(.*) in the last (\S+) days', name)
     for table, source in raw.tables.items():
         for key, parent in source.fkey_col_to_pkey_table.items():
             if parent != task.entity_table:
                 continue
-            name = f'number of {table} by {key}'
-            out[name] = Summary(table, key)
-            horizon = math.ceil(task.horizon)
-            for window in (horizon, 4 * horizon):
-                dated = f'{name} in the last {window / _DAY:g} days'
-                out[dated] = Summary(table, key, window=window)
+            count = f'number of {table} by {key}'
+            if name == count:
+                return Summary(table, key)
+            if found is not None and found[1] == count:
+                return Summary(table, key, window=_seconds(task, found[2]))
             for column in raw.features(table):
-                if (table, column) not in task.hidden:
-                    what = f'mean {column} of {table} by {key}'
-                    out[what] = Summary(table, key, column)
-    return out
+                hidden = (table, column) in task.hidden
+                if name == f'mean {column} of {table} by {key}' and not hidden:
+                    return Summary(table, key, column)
+    return None
+
+
+def _seconds(task: RawTask, days: str) -> int:
+    # Names are rounded; windows are horizons, unless the audit knows of another.
+    horizon = math.ceil(task.horizon)
+    for window in (horizon, 4 * horizon):
+        if days == f'{window / _DAY:g}':
+            return window
+    return round(float(days) * _DAY)
 
 
 def make_summary(
