@@ -164,7 +164,8 @@ def fresh(args: Any) -> RelationalPredictor:
 
     torch.manual_seed(args.seed)
     model = RelationalTransformer.small(**args.config.model)
-    sampling = {'num_cells': max(args.config.num_cells), **args.config.sampling}
+    sampling = {'num_cells': max(args.config.num_cells), 'history': 0.0}
+    sampling |= args.config.sampling
     return RelationalPredictor(model, args.text_encoder, **sampling)
 
 

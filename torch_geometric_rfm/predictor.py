@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -384,11 +385,6 @@ class RelationalPredictor:
         progress: Any = None,
     ) -> Calibration:
         r"""Calibrates an opened task; see :meth:`calibrate`."""
-        if isinstance(store.task, LinkTask):
-            raise ValueError(
-                f"task '{store.task.name}' recommends, and has neither probabilities "
-                'nor intervals to calibrate'
-            )
         self._check_store(store)
         options = {'progress': progress, **self.sampling}
         found = fit_calibration(self.model, store, split, protocol, **options)
@@ -495,6 +491,13 @@ class RelationalPredictor:
         sampling = {'history': 0.0, **settings['sampling']}
         predictor = cls(model, encoder, **sampling)
         predictor.training = settings['training']
+        if settings.get('temperature') or settings.get('interval_shifts'):
+            warnings.warn(
+                f"'{folder}' was calibrated by an older version, which does not count "
+                'here. Calibrate it again.',
+                UserWarning,
+                stacklevel=2,
+            )
         for key, calibration in settings.get('calibrations', {}).items():
             predictor.calibrations[key] = Calibration(**calibration)
         if settings.get('recommender') is not None:

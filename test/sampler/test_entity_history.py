@@ -249,5 +249,7 @@ def test_bad_input():
     store = toy_task_store()
     with pytest.raises(ValueError, match='at most one History'):
         ContextSampler(store, [LocalNeighborhood(), History(0.1), History(0.1)])
-    with pytest.raises(ValueError, match=r'share the cells .* \(got 0.8 \+ 0.3 > 1\)'):
+    with pytest.raises(
+        ValueError, match=r'share the cells .* \(got History 0.8 \+ OwnLabels 0.3 > 1\)'
+    ):
         ContextSampler(store, [LocalNeighborhood(), History(0.8), OwnLabels(0.3)])

@@ -70,7 +70,7 @@ def make_summary(
         task,
         summary,
         cutoff,
-        f'SELECT idx, entity, {limit} FROM seeds',
+        f'SELECT DISTINCT idx, entity, {limit} FROM seeds',
     )
     connection.execute('CREATE OR REPLACE TEMP TABLE summary AS FROM summarised')
     train = f"""

@@ -130,6 +130,10 @@ def finetune(
         float | None,
         typer.Option(help='share of the cells for past labels of the entity (0.3)'),
     ] = None,
+    history: Annotated[
+        float | None,
+        typer.Option(help='share of the cells for summaries of the entity (0.3)'),
+    ] = None,
     number_head: Annotated[
         str | None,
         typer.Option(help='head of numbers of a new model: value, quantile, bins'),
@@ -158,7 +162,7 @@ def finetune(
                 '--number-head is for --from-scratch: a checkpoint has its own'
             )
         check_folder(out)
-        given = {'num_cells': num_cells, 'own_labels': own_labels}
+        given = {'num_cells': num_cells, 'own_labels': own_labels, 'history': history}
         sampling: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
         if from_scratch:
             predictor = RelationalPredictor(

@@ -114,5 +114,5 @@ def check_encodings(number: str, datetime: Sequence[str]) -> None:
         known = ', '.join(map(repr, DATETIME_ENCODINGS))
         raise ValueError(
             f"'datetime_encoding' must hold some of {known}, each once (got "
-            f'{list(datetime)})'
+            f"{list(datetime)}; 'periodic' has become 'day', 'week' and 'year')"
         )

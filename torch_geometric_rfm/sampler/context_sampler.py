@@ -144,9 +144,10 @@ class ContextSampler:
             )
         sharing = [*histories, *labels]
         if sum(policy.share for policy in sharing) > 1:
-            shares = ' + '.join(f'{policy.share:g}' for policy in sharing)
+            shares = ' + '.join(f'{type(p).__name__} {p.share:g}' for p in sharing)
             raise ValueError(
-                f'the policies share the cells of a context (got {shares} > 1)'
+                f'the policies share the cells of a context (got {shares} > 1); lower '
+                'one of them'
             )
         free = self.num_cells - LABEL_CELLS
         return Limits(

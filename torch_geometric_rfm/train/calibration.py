@@ -47,7 +47,8 @@ class Calibration:
 
     def __str__(self) -> str:
         if self.shifts is None:
-            return f'temperature {self.temperature:.3f}'
+            bias = np.array2string(np.asarray(self.bias), precision=3)
+            return f'temperature {self.temperature:.3f}, bias {bias}'
         return (
             f'quantiles shifted by {self.shifts[0]:+.3g} (5 %) to '
             f'{self.shifts[-1]:+.3g} (95 %)'

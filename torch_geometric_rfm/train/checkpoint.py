@@ -118,7 +118,10 @@ def load_checkpoint(
                 f'they are {expected}. Train it again with this version.'
             )
     names = RelationalTransformer(8, 1, 1, 8).config
-    # Options that the checkpoint is older than have their defaults:
+    # Options that the checkpoint is older than have their defaults, but for one whose
+    # default has changed:
+    if 'datetime_encoding' not in config and config.get('relative_time'):
+        config['datetime_encoding'] = ['global', 'relative']
     model = RelationalTransformer(**{n: config[n] for n in names if n in config})
     try:
         model.load_state_dict(load_file(folder / 'model.safetensors'))

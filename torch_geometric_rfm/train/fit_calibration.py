@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.link_task import LinkTask
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.metrics import conformal_shifts, fit_temperature
 from torch_geometric_rfm.nn.number_head import LEVELS
@@ -29,9 +30,14 @@ def fit_calibration(
         **options: Further arguments of :func:`~torch_geometric_rfm.train.predict_rows`.
 
     Raises:
-        ValueError: If the split has no labels, or too few, or the model has no
-            quantiles.
+        ValueError: If the task recommends, the split has no labels, or too few, or
+            the model has no quantiles.
     """
+    if isinstance(store.task, LinkTask):
+        raise ValueError(
+            f"task '{store.task.name}' recommends, and has neither probabilities nor "
+            'intervals to calibrate'
+        )
     label = store.task.labels_of_split(split)
     if store.task.cell_type == CellType.NUMBER:
         levels = np.array(LEVELS)
