@@ -28,7 +28,7 @@ import numpy as np
 
 from torch_geometric_rfm import RelationalPredictor
 from torch_geometric_rfm.data import PreparedDatabase, TaskStore, get_text_encoder
-from torch_geometric_rfm.metrics.baselines import baselines_of
+from torch_geometric_rfm.metrics import evaluate_baselines
 from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.train import PretrainConfig, pretrain
 from torch_geometric_rfm.train.evaluation import draw_rows, score_rows
@@ -85,18 +85,6 @@ def few_labels(store: TaskStore, count: int, seed: int) -> TaskStore:
     return store.store.with_task(replace(store.task, frame=frame))
 
 
-def score_baselines(
-    store: TaskStore, rows: np.ndarray, protocol: str
-) -> dict[str, dict[str, float]]:
-    r"""The metrics of the baselines for some rows."""
-    until = store.visible_until(rows, protocol)
-    label = store.task.frame['label'].to_numpy(dtype=np.float64)[rows]
-    return {
-        name: store.task.score(label, baseline(store, rows, until))
-        for name, baseline in baselines_of(store.task).items()
-    }
-
-
 def score(
     results: Results,
     predictor: RelationalPredictor,
@@ -120,7 +108,7 @@ def score(
             line = {'metrics': metrics, 'rows': len(rows), 'seconds': seconds}
             line['train_rows'] = len(store.rows_of_split('train'))
             if with_baselines:
-                line['baselines'] = score_baselines(store, rows, protocol)
+                line['baselines'] = evaluate_baselines(store, split, protocol, rows)
             results.add(**where, **line)
 
 

@@ -7,6 +7,7 @@ import pytest
 from torch_geometric_rfm import RelationalPredictor
 from torch_geometric_rfm.data import HashingTextEncoder
 from torch_geometric_rfm.testing import toy_database, toy_task
+from torch_geometric_rfm.train.checkpoint import PRETRAINED
 
 SAMPLING = {'num_cells': 32, 'num_neighbors': 4}
 
@@ -52,9 +53,21 @@ def test_what_was_saved_without_histories_has_none(trained, tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     config = json.loads((tmp_path / 'config.json').read_text())
     del config['predictor']['sampling']['history']
+    config['predictor']['temperature'] = {'customer-orders': 2.0}
     (tmp_path / 'config.json').write_text(json.dumps(config))
-    loaded = RelationalPredictor.from_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match='calibrated by an older version'):
+        loaded = RelationalPredictor.from_pretrained(tmp_path)
     assert loaded.sampling == {**predictor.sampling, 'history': 0.0}
+
+
+def test_what_was_saved_without_encodings_of_datetimes_has_two(tmp_path):
+    for path in PRETRAINED.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = json.loads((tmp_path / 'config.json').read_text())
+    del config['datetime_encoding']
+    (tmp_path / 'config.json').write_text(json.dumps(config))
+    model = RelationalPredictor.from_pretrained(tmp_path).model
+    assert tuple(model.config['datetime_encoding']) == ('global', 'relative')
 
 
 def test_other_text_encoder_is_refused_by_identity(trained):

@@ -188,3 +188,15 @@ def test_toy_database_is_unchanged_by_baselines():
     pd.testing.assert_frame_equal(store.task.frame, labels)
     for name, frame in before.items():
         pd.testing.assert_frame_equal(db.table_dict[name].df, frame)
+
+
+@pytest.mark.parametrize('protocol', ['rolling', 'frozen'])
+def test_all_rows_of_a_split_are_the_split(protocol):
+    store = toy_task_store()
+    rows = store.rows_of_split('test')
+    whole = evaluate_baselines(store, 'test', protocol)
+    given = evaluate_baselines(store, 'test', protocol, rows)
+    for name, figures in whole.items():
+        assert given[name] == pytest.approx(figures)
+    some = evaluate_baselines(store, 'test', protocol, rows[: len(rows) // 2])
+    assert some['entity_mean'] != given['entity_mean']

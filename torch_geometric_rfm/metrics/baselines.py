@@ -120,10 +120,13 @@ def baselines_of(task: Task) -> dict[str, Baseline]:
 
 
 def evaluate_baselines(
-    task_store: TaskStore, split: str, protocol: str = 'rolling'
+    task_store: TaskStore,
+    split: str,
+    protocol: str = 'rolling',
+    rows: Rows | None = None,
 ) -> dict[str, dict[str, float]]:
-    r"""Scores the baselines on all rows of a split, the very rows a model is
-    scored on.
+    r"""Scores the baselines on the very rows a model is scored on: those of a split,
+    or some of them.
 
     Args:
         task_store (TaskStore): The task over its database.
@@ -131,6 +134,8 @@ def evaluate_baselines(
         protocol (str): :obj:`"rolling"` or :obj:`"frozen"`, see
             :meth:`~torch_geometric_rfm.data.TaskStore.visible_until`.
             (default: :obj:`"rolling"`)
+        rows: Rows of the task table to score alone, but of a recommendation task.
+            (default: :obj:`None`)
 
     Returns:
         For each baseline the metrics of the task.
@@ -143,9 +148,18 @@ def evaluate_baselines(
         >>> list(evaluate_baselines(toy_task_store(), 'test'))
         ['global_mean', 'entity_mean_train', 'entity_mean', 'last_labels']
     """
+    task = task_store.task
+    if rows is not None:
+        label, until = (
+            _labels(task_store)[rows],
+            task_store.visible_until(rows, protocol),
+        )
+        return {
+            name: task.score(label, baseline(task_store, rows, until))
+            for name, baseline in baselines_of(task).items()
+        }
     rows = task_store.rows_of_split(split)
     until = task_store.visible_until(rows, protocol)
-    task = task_store.task
     if isinstance(task, LinkTask):
         found = recommend_by_counts(task_store, rows, until)
         return {name: task.evaluate(best, split) for name, best in found.items()}
