@@ -364,7 +364,7 @@ def test_errors():
     with pytest.raises(ValueError, match=r'RecentLabels must lie in .*got -0.1'):
         RecentLabels(-0.1)
     neighborhood = LocalNeighborhood()
-    with pytest.raises(ValueError, match=r'0.6 \+ 0.6 > 1'):
+    with pytest.raises(ValueError, match=r'OwnLabels 0.6 \+ RecentLabels 0.6 > 1'):
         ContextSampler(store, [neighborhood, OwnLabels(0.6), RecentLabels(0.6)])
     with pytest.raises(ValueError, match='must be one LocalNeighborhood'):
         ContextSampler(store, [OwnLabels(0.6)])
