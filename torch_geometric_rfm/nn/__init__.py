@@ -5,6 +5,7 @@ from .candidate_scores import candidate_scores
 from .cell_graph import from_cell_graph, to_cell_graph
 from .cell_output import CellOutput
 from .conv import RelationalAttention
+from .copy_attention import CopyAttention
 from .decoder import CellDecoder
 from .dense_mask import DenseMask
 from .encoder import CellEncoder
@@ -45,6 +46,7 @@ __all__ = [
     'CellDecoder',
     'CellEncoder',
     'CellOutput',
+    'CopyAttention',
     'DenseMask',
     'EdgeMask',
     'FlexMask',

@@ -86,7 +86,11 @@ class CellDecoder(torch.nn.Module):
                 torch.nn.init.zeros_(param)
 
     def forward(
-        self, x: Tensor, cells: CellData, subset: Tensor | None = None
+        self,
+        x: Tensor,
+        cells: CellData,
+        subset: Tensor | None = None,
+        copied: Tensor | None = None,
     ) -> Tensor:
         r"""Decodes one scalar a cell, by its type.
 
@@ -96,11 +100,12 @@ class CellDecoder(torch.nn.Module):
             cells (CellData): The contexts.
             subset (Tensor, optional): The cells :obj:`[M]` to decode, all if
                 not given. (default: :obj:`None`)
+            copied (Tensor, optional): What is added to the value of each, from
+                :class:`~torch_geometric_rfm.nn.CopyAttention`. Bins take nothing.
+                (default: :obj:`None`)
         """
         types = cells.cell_type if subset is None else cells.cell_type[subset]
-        if self.number_head != 'value':
-            return self._decode(x, cells, types, subset)[0]
-        return self._decode_scalars(x, types)
+        return self._decode(x, cells, types, subset, copied)[0]
 
     def _decode_scalars(self, x: Tensor, types: Tensor) -> Tensor:
         number = 'number' if self.boolean_as_number else 'boolean'
@@ -116,15 +121,24 @@ class CellDecoder(torch.nn.Module):
         return out.squeeze(1).masked_fill(types > CellType.DATETIME, 0.0)
 
     def _decode(
-        self, x: Tensor, cells: CellData, types: Tensor, subset: Tensor | None
+        self,
+        x: Tensor,
+        cells: CellData,
+        types: Tensor,
+        subset: Tensor | None,
+        copied: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         # Values of all cells; of those that are numbers, outputs and edges.
         value = self._decode_scalars(x, types)
+        if copied is not None:
+            value = value + copied
         at = (types == CellType.NUMBER).nonzero().view(-1)
         if self.number_head == 'value':
             return value, value[at].unsqueeze(1), None
         number = self.lins['number'](x[at])
         edges = None
+        if self.number_head == 'quantile' and copied is not None:
+            number = number + copied[at].unsqueeze(1)
         if self.number_head == 'bins':
             edges = edges_of(cells, at if subset is None else subset[at])
         level = torch.tensor([0.5], device=x.device)
@@ -134,21 +148,36 @@ class CellDecoder(torch.nn.Module):
         value = value.index_copy(0, at, median.squeeze(1).to(value.dtype))
         return value, number, edges
 
-    def decode_all(self, x: Tensor, cells: CellData, index: Tensor) -> CellOutput:
+    def decode_all(
+        self,
+        x: Tensor,
+        cells: CellData,
+        index: Tensor,
+        copied: tuple[Tensor, Tensor] | None = None,
+    ) -> CellOutput:
         r"""What all heads predict.
 
         Args:
             x (Tensor): The embedded cells :obj:`[M, C]`.
             cells (CellData): The contexts.
             index (Tensor): Which of their cells these are :obj:`[M]`.
+            copied (tuple, optional): What is added to values :obj:`[M]` and to the
+                embeddings of the strings among them, from
+                :class:`~torch_geometric_rfm.nn.CopyAttention`.
+                (default: :obj:`None`)
         """
         types = cells.cell_type[index]
-        value, number, edges = self._decode(x, cells, types, index)
+        value, number, edges = self._decode(
+            x, cells, types, index, None if copied is None else copied[0]
+        )
+        embedding = self.decode_text(x[types >= CellType.CATEGORY])
+        if copied is not None:
+            embedding = embedding + copied[1]
         return CellOutput(
             index=index,
             cell_type=types,
             value=value,
-            embedding=self.decode_text(x[types >= CellType.CATEGORY]),
+            embedding=embedding,
             number=number,
             number_head=self.number_head,
             edges=edges,

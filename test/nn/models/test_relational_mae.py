@@ -46,13 +46,14 @@ def test_repr():
     rate=st.sampled_from([0.1, 0.5, 0.75, 0.95]),
     strategy=st.sampled_from(['uniform', 'column', 'row', 'neighborhood']),
     corruption=st.sampled_from([(1.0, 0.0, 0.0), SOME_SHOWN]),
+    copy_attention=st.booleans(),
 )
-def test_hidden_values_are_not_seen(seed, rate, strategy, corruption):
+def test_hidden_values_are_not_seen(seed, rate, strategy, corruption, copy_attention):
     cells = random_cells(num_contexts=3, num_cells=[40, 3, 25], seed=seed)
     transform = MaskCells(strategy, rate, seed=seed, corruption=corruption)
     cells = transform(cells)
     chosen = cells.predict_mask
-    model = random_model()
+    model = random_model(copy_attention=copy_attention)
     h, out = model.encode(cells), model(cells)
     other = cells.clone()
     noise = torch.randn(cells.num_nodes)

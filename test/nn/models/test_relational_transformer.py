@@ -160,6 +160,7 @@ def test_config():
         'number_encoding': 'linear',
         'datetime_encoding': ('global', 'relative', 'day', 'week', 'year'),
         'number_head': 'value',
+        'copy_attention': False,
     }
     assert model.config == config
     assert RelationalTransformer(**config).config == config

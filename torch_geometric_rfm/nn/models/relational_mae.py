@@ -1,3 +1,5 @@
+from copy import copy
+
 import torch
 from torch import Tensor
 from torch.nn import Linear, ModuleList, RMSNorm
@@ -158,12 +160,22 @@ class RelationalMAE(torch.nn.Module):
         index = hidden if hidden_only or all_heads else None
         masks = attention_masks(cells, self.encoder.attentions)
         last = self.num_layers - 1
+        before = x
         for i, block in enumerate(self.blocks):
+            before = x
             x = block(x, masks, cells.get('batch'), index if i == last else None)
         x = self.lin_out(self.norm(x))
+        copied = None
+        if self.encoder.copy is not None:
+            asked = copy(cells)
+            asked.mask = chosen
+            every = torch.arange(chosen.numel(), device=x.device)
+            key = self.lin_out(self.norm(before))
+            copied = self.encoder.copy(x, key, asked, every if index is None else index)
         if all_heads:
-            return self.encoder.decoder.decode_all(x, cells, hidden)
-        out = self.encoder.decoder(x, cells, index)
+            return self.encoder.decoder.decode_all(x, cells, hidden, copied)
+        value = None if copied is None else copied[0]
+        out = self.encoder.decoder(x, cells, index, value)
         if index is None:
             return out
         return out.new_zeros(chosen.numel()).index_copy(0, index, out)

@@ -12,6 +12,7 @@ from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.nn.attention_masks import attention_masks, check_mask_names
 from torch_geometric_rfm.nn.cell_output import CellOutput
 from torch_geometric_rfm.nn.check_inputs import check_inputs as check_cells
+from torch_geometric_rfm.nn.copy_attention import CopyAttention
 from torch_geometric_rfm.nn.decoder import CellDecoder
 from torch_geometric_rfm.nn.encoder import CellEncoder
 from torch_geometric_rfm.nn.masks.attention_mask import AttentionMask
@@ -68,6 +69,9 @@ class RelationalTransformer(
         number_head (str, optional): What is predicted of a number, see
             :class:`~torch_geometric_rfm.nn.CellDecoder`.
             (default: :obj:`'value'`)
+        copy_attention (bool, optional): If set to :obj:`True`, predictions copy what
+            their context shows, see :class:`~torch_geometric_rfm.nn.CopyAttention`.
+            (default: :obj:`False`)
         checkpoint (bool, optional): If set to :obj:`True`, blocks are computed
             again in the backward pass instead of being kept in memory.
             (default: :obj:`False`)
@@ -105,6 +109,7 @@ class RelationalTransformer(
         number_encoding: str = 'linear',
         datetime_encoding: Sequence[str] | None = None,
         number_head: str = 'value',
+        copy_attention: bool = False,
     ) -> None:
         super().__init__()
         if num_layers < 1:
@@ -153,6 +158,7 @@ class RelationalTransformer(
         self.decoder = CellDecoder(
             channels, text_channels, boolean_as_number, number_head
         )
+        self.copy = CopyAttention(channels, heads, rms_eps) if copy_attention else None
 
         self.reset_parameters()
 
@@ -299,6 +305,7 @@ class RelationalTransformer(
             'number_encoding': self.encoder.number_encoding,
             'datetime_encoding': self.encoder.datetime_encoding,
             'number_head': self.decoder.number_head,
+            'copy_attention': self.copy is not None,
         }
 
     def reset_parameters(self) -> None:
@@ -309,6 +316,8 @@ class RelationalTransformer(
                 block.reset_parameters()
         self.norm.reset_parameters()
         self.decoder.reset_parameters(zero=self.zero_init)
+        if self.copy is not None:
+            self.copy.reset_parameters()
 
     def encode(
         self,
@@ -334,19 +343,30 @@ class RelationalTransformer(
         Returns:
             Tensor: The embedded cells :obj:`[N, C]` or :obj:`[M, C]`.
         """
+        return self._encode(cells, masks, subset, check_inputs)[0]
+
+    def _encode(
+        self,
+        cells: CellData,
+        masks: Masks | None,
+        subset: Tensor | None,
+        check_inputs: bool,
+    ) -> tuple[Tensor, Tensor]:
+        # The embedded cells [M, C], and all cells before the last block [N, C].
         if check_inputs:
             check_cells(cells)
         if masks is None:
             masks = attention_masks(cells, self.attentions)
-        x = self.encoder(cells)
+        x = before = self.encoder(cells)
         last = len(self.blocks) - 1
         for i, block in enumerate(self.blocks):
+            before = x
             args = (x, masks, cells.get('batch'), subset if i == last else None)
             if self.checkpoint and torch.is_grad_enabled():
                 x = checkpoint(block, *args, use_reentrant=False)
             else:
                 x = block(*args)
-        return self.norm(x)
+        return self.norm(x), before
 
     def encode_rows(
         self, cells: CellData, masks: Masks | None = None
@@ -407,14 +427,19 @@ class RelationalTransformer(
         Returns:
             Tensor or CellOutput: Values :obj:`[N]`, or the outputs of all heads.
         """
-        if not hidden_only and not all_heads:
-            h = self.encode(cells, masks, None, check_inputs)
-            return self.decoder(h, cells)
-        index = cells.predict_mask.nonzero().view(-1)
-        h = self.encode(cells, masks, index, check_inputs)
-        if all_heads:
-            return self.decoder.decode_all(h, cells, index)
-        out = self.decoder(h, cells, index)
+        index = None
+        if hidden_only or all_heads:
+            index = cells.predict_mask.nonzero().view(-1)
+        h, before = self._encode(cells, masks, index, check_inputs)
+        copied = None
+        if self.copy is not None:
+            every = torch.arange(cells.mask.numel(), device=h.device)
+            copied = self.copy(h, before, cells, every if index is None else index)
+        if all_heads and index is not None:
+            return self.decoder.decode_all(h, cells, index, copied)
+        out = self.decoder(h, cells, index, None if copied is None else copied[0])
+        if index is None:
+            return out
         return out.new_zeros(cells.mask.numel()).index_copy(0, index, out)
 
     def __repr__(self) -> str:

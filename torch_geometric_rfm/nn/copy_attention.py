@@ -1,0 +1,169 @@
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Linear, Parameter, RMSNorm
+from torch_geometric.utils import scatter, softmax
+
+from torch_geometric_rfm.data.cell_data import CellData
+from torch_geometric_rfm.data.cell_type import CellType
+
+HEAD_CHANNELS = 16
+
+
+class CopyAttention(torch.nn.Module):
+    r"""Copies values that a context shows into predictions.
+
+    A number, a boolean or a datetime is the mean of the visible values of its own
+    column in the context, a string or a category that of the embeddings of all visible
+    strings, weighted by attention:
+
+    .. math::
+        \mathbf{p}_i = \frac{1}{H} \sum_{h=1}^{H} \sum_{j \in \mathcal{C}(i)}
+        \frac{\exp a^{(h)}_{ij}}{\exp b^{(h)} + \sum_{k \in \mathcal{C}(i)}
+        \exp a^{(h)}_{ik}} \, \mathbf{v}_j, \qquad
+        a^{(h)}_{ij} = \frac{1}{\sqrt{16}} \, {\mathbf{q}^{(h)}_i}^{\top}
+        \mathbf{k}^{(h)}_j
+
+    with a learned :math:`b^{(h)}` for copying nothing, as the networks of the `"Get To
+    The Point" <https://arxiv.org/abs/1704.04368>`_ paper copy words. It starts as a
+    plain mean, shrunk to zero by one more value. Values go past all layers as they are,
+    so that a model knows from its first step what earlier labels of an entity say, and
+    can name a class that training never met.
+
+    Args:
+        channels (int): Size of each embedded cell.
+        heads (int): Number of attention heads :math:`H`.
+        rms_eps (float, optional): The epsilon of the norm of keys.
+            (default: :obj:`1e-6`)
+
+    Shapes:
+        - **input:** cells to predict :math:`(M, C)`, all cells :math:`(N, C)`
+        - **output:** values :math:`(M)`, embeddings :math:`(S, D)` of the :math:`S`
+          strings among them
+
+    Example:
+        >>> from torch_geometric_rfm.testing import random_cells
+        >>> cells = random_cells(num_cells=12, text_channels=8)
+        >>> index = cells.mask.nonzero().view(-1)
+        >>> copy = CopyAttention(channels=4, heads=2)
+        >>> key = torch.randn(12, 4)
+        >>> value, embedding = copy(key[index], key, cells, index)
+        >>> value.size() == index.size()
+        True
+    """
+
+    def __init__(self, channels: int, heads: int, rms_eps: float = 1e-6) -> None:
+        super().__init__()
+        self.channels = channels
+        self.heads = heads
+        self.norm = RMSNorm(channels, eps=rms_eps)
+        self.lin_query = Linear(channels, heads * HEAD_CHANNELS)
+        self.lin_key = Linear(channels, heads * HEAD_CHANNELS, bias=False)
+        self.nothing = Parameter(torch.empty(heads))
+        # Logarithms of what copied booleans and strings are multiplied by:
+        self.boolean_scale = Parameter(torch.empty(()))
+        self.text_scale = Parameter(torch.empty(()))
+
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module."""
+        self.norm.reset_parameters()
+        self.lin_key.reset_parameters()
+        torch.nn.init.zeros_(self.lin_query.weight)
+        torch.nn.init.zeros_(self.lin_query.bias)
+        torch.nn.init.zeros_(self.nothing)
+        torch.nn.init.zeros_(self.boolean_scale)
+        torch.nn.init.constant_(self.text_scale, 1.5)
+
+    def forward(
+        self, x: Tensor, key: Tensor, cells: CellData, index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        r"""Copies values for some cells.
+
+        Args:
+            x (Tensor): The embedded cells :obj:`[M, C]` to predict.
+            key (Tensor): All cells :obj:`[N, C]`, as what they are found by.
+            cells (CellData): The contexts.
+            index (Tensor): Which of the cells are predicted :obj:`[M]`.
+        """
+        query_index, key_index = copy_edges(cells, index)
+        weight = self._weights(x, key, query_index, key_index)  # [E]
+
+        types = cells.cell_type[index]
+        string = types >= CellType.CATEGORY
+        is_string = string[query_index]
+        scalar = (~is_string).nonzero().view(-1)
+        value = scatter(
+            weight[scalar] * cells.value[key_index[scalar]].to(weight.dtype),
+            query_index[scalar],
+            dim_size=index.numel(),
+            reduce='sum',
+        )
+        scale = self.boolean_scale.exp().to(value.dtype)
+        value = torch.where(types == CellType.BOOLEAN, value * scale, value)
+
+        text = is_string.nonzero().view(-1)
+        rank = string.long().cumsum(0) - 1
+        number = cells.text_index[key_index[text]]
+        embedding = scatter(
+            weight[text].unsqueeze(1) * F.embedding(number, cells.text_embedding),
+            rank[query_index[text]],
+            dim_size=int(string.sum()),
+            reduce='sum',
+        )
+        # Scores of candidates are divided by the root of the channels.
+        scale = self.text_scale.exp() * embedding.size(1) ** 0.5
+        return value, embedding * scale
+
+    def _weights(
+        self, x: Tensor, key: Tensor, query_index: Tensor, key_index: Tensor
+    ) -> Tensor:
+        query = self.lin_query(x).view(-1, self.heads, HEAD_CHANNELS)
+        used, position = key_index.unique(return_inverse=True)
+        keys = self.lin_key(self.norm(key[used])).view(-1, self.heads, HEAD_CHANNELS)
+        score = (query[query_index] * keys[position]).sum(-1) * HEAD_CHANNELS**-0.5
+        # Each cell may also copy nothing:
+        every = torch.arange(x.size(0), device=x.device)
+        score = torch.cat([score, self.nothing.to(score.dtype).expand(x.size(0), -1)])
+        weight = softmax(score, torch.cat([query_index, every]), num_nodes=x.size(0))
+        return weight[: query_index.numel()].mean(dim=1)
+
+    def __repr__(self) -> str:
+        return f'{self.__class__.__name__}({self.channels}, heads={self.heads})'
+
+
+def copy_edges(cells: CellData, index: Tensor) -> tuple[Tensor, Tensor]:
+    r"""What each cell may copy: visible cells of its column in its context, of strings
+    and categories all visible ones, but never itself.
+
+    Args:
+        cells (CellData): The contexts.
+        index (Tensor): The cells :obj:`[M]` that copy.
+
+    Returns:
+        tuple: Positions in :obj:`index`, and cells that are copied, :obj:`[E]` each.
+
+    Example:
+        >>> from torch_geometric_rfm.testing import random_cells
+        >>> cells = random_cells(num_cells=12)
+        >>> query, key = copy_edges(cells, torch.arange(12))
+        >>> bool(cells.mask[key].any())
+        False
+    """
+    # Cells of one group may copy each other.
+    string = cells.cell_type >= CellType.CATEGORY
+    num_columns = cells.column_embedding.size(0)
+    group = torch.where(string, num_columns, cells.column)
+    group = group + (num_columns + 1) * cells.batch_or_zeros
+    visible = (~cells.mask).nonzero().view(-1)
+    sorted_group, order = group[visible].sort(stable=True)
+    first = torch.searchsorted(sorted_group, group[index])
+    last = torch.searchsorted(sorted_group, group[index], right=True)
+    count = last - first
+    query = torch.repeat_interleave(count)
+    start = first - (count.cumsum(0) - count)
+    position = torch.arange(query.numel(), device=query.device) + start[query]
+    key = visible[order[position]]
+    other = key != index[query]
+    return query[other], key[other]
