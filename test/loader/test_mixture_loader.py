@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torch_geometric_rfm.data import CellStore, to_hetero
+from torch_geometric_rfm.data import CellStore, negate_labels, to_hetero
 from torch_geometric_rfm.data.cell_data import concatenate
 from torch_geometric_rfm.loader import MixtureLoader, MixturePart, mixture_weights
 from torch_geometric_rfm.loader.mixture_loader import part_factors
@@ -15,6 +15,7 @@ from torch_geometric_rfm.testing import toy_database, toy_task, toy_task_store
 from torch_geometric_rfm.transforms import MaskCells
 
 SIZES = {'batch_size': 8, 'group_size': 2, 'num_cells': [16, 32], 'num_neighbors': 4}
+RATES = {'flip_rate': 0.5, 'negate_rate': 0.5}
 
 
 @pytest.fixture(scope='module')
@@ -48,26 +49,31 @@ def same(one, two):
 
 @pytest.mark.filterwarnings('ignore:This DataLoader will create')
 def test_batches_depend_on_their_number_alone(parts):
-    straight = list(
-        itertools.islice(MixtureLoader(parts, seed=3, flip_rate=0.5, **SIZES), 6)
-    )
+    straight = list(itertools.islice(MixtureLoader(parts, seed=3, **RATES, **SIZES), 6))
     later = itertools.islice(
-        MixtureLoader(parts, seed=3, start=4, flip_rate=0.5, **SIZES), 2
+        MixtureLoader(parts, seed=3, start=4, **RATES, **SIZES),
+        2,
     )
     for one, two in zip(straight[4:], later):
         same(one, two)
-    workers = MixtureLoader(parts, seed=3, num_workers=2, flip_rate=0.5, **SIZES)
+    workers = MixtureLoader(parts, seed=3, num_workers=2, **RATES, **SIZES)
     for one, two in zip(straight, workers):
         same(one, two)
-    other = next(iter(MixtureLoader(parts, seed=4, flip_rate=0.5, **SIZES)))
+    other = next(iter(MixtureLoader(parts, seed=4, **RATES, **SIZES)))
     assert other.input_id.tolist() != straight[0].input_id.tolist()
 
 
 def test_ranks_and_slices_make_up_the_batch(parts):
-    whole = MixtureLoader(parts, seed=5, flip_rate=0.5, **SIZES)
+    whole = MixtureLoader(parts, seed=5, **RATES, **SIZES)
     shards = [
         MixtureLoader(
-            parts, seed=5, rank=r, num_replicas=2, num_slices=2, flip_rate=0.5, **SIZES
+            parts,
+            seed=5,
+            rank=r,
+            num_replicas=2,
+            num_slices=2,
+            **RATES,
+            **SIZES,
         )
         for r in (0, 1)
     ]
@@ -101,6 +107,21 @@ def test_some_groups_have_other_embeddings(parts):
     assert 0.3 < np.mean(flipped) < 0.7  # 80 groups.
     with pytest.raises(ValueError, match=r"'flip_rate' must lie in \[0, 1\]"):
         MixtureLoader(parts, flip_rate=1.5, **SIZES)
+
+
+def test_some_groups_have_opposite_labels(parts):
+    plain = MixtureLoader(parts, seed=3, **SIZES)
+    loader = MixtureLoader(parts, seed=3, negate_rate=0.5, **SIZES)
+    negated = []
+    for position in range(20):
+        pairs = zip(plain.groups(position), loader.groups(position))
+        for (_, before), (_, after) in pairs:
+            targets = before.target.nan_to_num(), after.target.nan_to_num()
+            negated.append(not torch.equal(*targets))
+            same(negate_labels(before) if negated[-1] else before, after)
+    assert 0.3 < np.mean(negated) < 0.7  # 80 groups.
+    with pytest.raises(ValueError, match=r"'negate_rate' must lie in \[0, 1\]"):
+        MixtureLoader(parts, negate_rate=-0.1, **SIZES)
 
 
 def test_a_batch_of_several_databases_predicts_what_each_alone_does(parts):

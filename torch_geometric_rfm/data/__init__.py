@@ -10,6 +10,7 @@ from torch_geometric_rfm.data.database import load_database, load_dataset, load_
 from torch_geometric_rfm.data.flip_embeddings import flip_embeddings
 from torch_geometric_rfm.data.link_task import LinkTask
 from torch_geometric_rfm.data.multilabel import multilabel_tasks
+from torch_geometric_rfm.data.negate_labels import negate_labels
 from torch_geometric_rfm.data.pair_history import PairHistory
 from torch_geometric_rfm.data.prepared_database import (
     PreparedDatabase,
@@ -54,6 +55,7 @@ __all__ = [
     'load_task',
     'load_tasks',
     'multilabel_tasks',
+    'negate_labels',
     'prepare_database',
     'save_tasks',
     'select_cells',

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from torch_geometric_rfm.data.cell_data import CellData, concatenate
 from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.flip_embeddings import flip_embeddings
+from torch_geometric_rfm.data.negate_labels import negate_labels
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.loader.context_loader import ContextLoader
 
@@ -58,12 +59,14 @@ class Draw(NamedTuple):
         num_cells: Cells of a context at most.
         inputs: Numbers of its inputs.
         flip: Seed of the signs of its text embeddings, :obj:`None` to keep them.
+        negate: Whether its labels have the opposite sense.
     """
 
     part: int
     num_cells: int
     inputs: np.ndarray
     flip: int | None = None
+    negate: bool = False
 
 
 def mixture_weights(
@@ -144,6 +147,8 @@ class MixtureLoader(DataLoader):
             (default: :obj:`None`)
         flip_rate (float): The share of groups whose text embeddings are changed by
             :func:`~torch_geometric_rfm.data.flip_embeddings`. (default: :obj:`0.0`)
+        negate_rate (float): The share of groups whose labels are changed by
+            :func:`~torch_geometric_rfm.data.negate_labels`. (default: :obj:`0.0`)
         seed (int): Seed of all draws. (default: :obj:`0`)
         rank, num_replicas (int): This process takes every
             :obj:`num_replicas`-th group of each batch, from the :obj:`rank`-th on.
@@ -176,6 +181,7 @@ class MixtureLoader(DataLoader):
         temperature: float = 2.0,
         weights: dict[str, float] | None = None,
         flip_rate: float = 0.0,
+        negate_rate: float = 0.0,
         seed: int = 0,
         rank: int = 0,
         num_replicas: int = 1,
@@ -197,9 +203,11 @@ class MixtureLoader(DataLoader):
                 f"'num_cells' must not be empty and 'rank' lie in [0, num_replicas) "
                 f'(got {list(num_cells)}, {rank} of {num_replicas})'
             )
-        if not 0 <= flip_rate <= 1:
-            raise ValueError(f"'flip_rate' must lie in [0, 1] (got {flip_rate})")
-        self.parts, self.flip_rate = list(parts), flip_rate
+        for name, rate in (('flip_rate', flip_rate), ('negate_rate', negate_rate)):
+            if not 0 <= rate <= 1:
+                raise ValueError(f"'{name}' must lie in [0, 1] (got {rate})")
+        self.parts = list(parts)
+        self.flip_rate, self.negate_rate = flip_rate, negate_rate
         self.context_size, self.group_size = list(num_cells), group_size
         self.num_groups = batch_size // group_size
         self.mixture_seed, self.sampling = seed, sampling
@@ -248,9 +256,11 @@ class MixtureLoader(DataLoader):
         inputs = [rng.integers(self.sizes[i], size=self.group_size) for i in chosen]
         flipped = rng.random(self.num_groups) < self.flip_rate
         seeds = np.where(flipped, rng.integers(2**31, size=self.num_groups), -1)
+        negated = rng.random(self.num_groups) < self.negate_rate
+        groups = zip(chosen.tolist(), inputs, seeds.tolist(), negated.tolist())
         return [
-            Draw(part, num_cells, rows, None if seed < 0 else seed)
-            for part, rows, seed in zip(chosen.tolist(), inputs, seeds.tolist())
+            Draw(part, num_cells, rows, None if seed < 0 else seed, negate)
+            for part, rows, seed, negate in groups
         ]
 
     def _slice(self, position: int, number: int) -> list[Draw]:
@@ -272,6 +282,8 @@ class MixtureLoader(DataLoader):
 
     def _receive(self, draw: Draw, group: Any) -> CellData:
         cells: CellData = self._open(draw.part, draw.num_cells)._receive(group)
+        if draw.negate:
+            cells = negate_labels(cells)
         return cells if draw.flip is None else flip_embeddings(cells, draw.flip)
 
     def __iter__(self) -> Iterator[CellData]:  # type: ignore[override]

@@ -156,6 +156,7 @@ def pretrain(
         'temperature': config.temperature,
         'weights': config.weights or None,
         'flip_rate': config.flip_rate,
+        'negate_rate': config.negate_rate,
         'seed': config.seed,
         'rank': fabric.global_rank,
         'num_replicas': fabric.world_size,

@@ -26,6 +26,9 @@ class PretrainConfig:
         flip_rate (float): The share of groups whose text embeddings are changed by
             :func:`~torch_geometric_rfm.data.flip_embeddings`, so that the model learns
             to read databases whose words it has never met.
+        negate_rate (float): The share of groups whose labels are changed by
+            :func:`~torch_geometric_rfm.data.negate_labels`, so that the model learns
+            from the context what a label means.
         masking (dict): Strategies and weights of
             :class:`~torch_geometric_rfm.transforms.MaskCells`. The label of the
             seed is hidden under each of them.
@@ -70,6 +73,7 @@ class PretrainConfig:
     weights: dict[str, float] = field(default_factory=dict)
     autocomplete_weight: float = 1.0
     flip_rate: float = 0.0
+    negate_rate: float = 0.0
     masking: dict[str, float] = field(
         default_factory=lambda: {'target': 0.5, 'uniform': 0.5}
     )
