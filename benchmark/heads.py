@@ -5,8 +5,9 @@ r"""Every head on a synthetic database whose best possible predictions are known
 A score is the absolute error of numbers, the log loss of booleans, the accuracy of
 classes, the mean average precision of links, on the test split; beside it stands that
 of the best possible predictions there, and by how much it is worse. Of classes that
-training never met, one line is of the choice among them, the other of that among all.
-Runs that stand in the file already are not made again.
+training never met, one line is of the choice among them, the other of that among all;
+where it says so, of a model that copies what its context shows. Runs that stand in the
+file already are not made again.
 """
 
 import argparse
@@ -35,18 +36,19 @@ from torch_geometric_rfm.train import (
 from torch_geometric_rfm.train.recommend import new_recommender
 
 RUNS = [
-    *(('parent', head) for head in ('value', 'quantile', 'bins')),
-    *(('mean', head) for head in ('value', 'quantile', 'bins')),
-    *(('last', head) for head in ('value', 'quantile', 'bins')),
-    ('flag', 'value'),
-    ('majority', 'value'),
-    ('phrase', 'value'),
-    ('link', 'value'),
+    *(('parent', head, False) for head in ('value', 'quantile', 'bins')),
+    *(('mean', head, False) for head in ('value', 'quantile', 'bins')),
+    *(('last', head, False) for head in ('value', 'quantile', 'bins')),
+    ('flag', 'value', False),
+    ('majority', 'value', False),
+    ('phrase', 'value', False),
+    ('phrase', 'value', True),
+    ('link', 'value', False),
 ]
 SAMPLING = {'num_cells': 24, 'num_neighbors': 8, 'own_labels': 0.0}
 
 
-def run(name, head, num_steps, num_rows, seed):
+def run(name, head, copies, num_steps, num_rows, seed):
     r"""Trains a small model on one task, and scores it on test."""
     start = time.monotonic()
     answer = known_answer(name, num_rows, seed)
@@ -57,6 +59,7 @@ def run(name, head, num_steps, num_rows, seed):
         ff_channels=128,
         text_channels=answer.store.store.text_channels,
         number_head=head,
+        copy_attention=copies,
     )
     config = TrainConfig(
         minutes=None,
@@ -84,7 +87,9 @@ def run(name, head, num_steps, num_rows, seed):
     for shown, first in {name: 0, **first_class}.items():
         score, best = answer.scores(prediction, first_class=first)
         line = {'task': name, 'head': head, 'seed': seed, 'steps': num_steps}
-        line |= {'rows': num_rows, 'shown': shown, 'score': score, 'best': best}
+        line |= {'copies': copies, 'rows': num_rows}
+        line['shown'] = f'{shown}, copying' if copies else shown
+        line |= {'score': score, 'best': best}
         line |= {'gap': _gap(answer, score, best), 'seconds': seconds}
         lines.append(line)
     return lines
@@ -104,7 +109,7 @@ def main() -> None:
     parser.add_argument('--rows', type=int, default=20_000)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument(
-        '--tasks', nargs='+', choices=sorted({name for name, _ in RUNS})
+        '--tasks', nargs='+', choices=sorted({name for name, *_ in RUNS})
     )
     parser.add_argument('--quick', action='store_true')
     parser.add_argument('--json', type=Path)
@@ -117,14 +122,14 @@ def main() -> None:
         done = json.loads(args.json.read_text())
     console = Console(width=100)
     for seed in args.seeds:
-        for name, head in RUNS:
+        for name, head, copies in RUNS:
             if args.tasks is not None and name not in args.tasks:
                 continue
             key = {'task': name, 'head': head, 'seed': seed, 'steps': args.steps}
-            key['rows'] = args.rows
+            key |= {'copies': copies, 'rows': args.rows}
             if any(key.items() <= line.items() for line in done):
                 continue
-            lines = run(name, head, args.steps, args.rows, seed)
+            lines = run(name, head, copies, args.steps, args.rows, seed)
             console.print(*lines)
             done += lines
             if args.json:

@@ -72,3 +72,26 @@ def test_rows_of_unknown_classes_do_not_count():
     temperature, bias = fit_temperature(logits, np.full(3, 7.0))
     assert temperature == 1.0
     assert bias.tolist() == [0.0, 0.0]
+
+
+def test_good_probabilities_are_left_alone():
+    # By chance alone a criterion of this size prefers more in one draw of twenty.
+    changed = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        logits = rng.normal(size=300) * 2 - 1
+        label = (rng.random(300) < sigmoid(logits)).astype(float)
+        changed.append(fit_temperature(logits, label) != (1.0, 0.0))
+    assert np.mean(changed) < 0.15
+
+
+def test_what_the_rows_say_is_fitted_and_no_more():
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=3000) * 2 - 1
+    label = (rng.random(3000) < sigmoid(true)).astype(float)
+    temperature, bias = fit_temperature(3 * true, label)
+    assert temperature == pytest.approx(3.0, rel=0.1)
+    assert bias == 0.0
+    temperature, bias = fit_temperature(3 * true + 3, label)
+    assert temperature == pytest.approx(3.0, rel=0.1)
+    assert bias == pytest.approx(-1.0, abs=0.15)

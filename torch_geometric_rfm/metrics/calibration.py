@@ -18,7 +18,10 @@ def fit_temperature(logits: Floats, label: Floats) -> tuple[float, Floats]:
     Shift Adaptation" <https://arxiv.org/abs/1901.06852>`_ paper, without which a model
     that says too much of one class becomes less certain of all.
 
-    The bias has a standard normal prior, which counts as much as one row.
+    The bias has a standard normal prior, which counts as much as one row. Both, the
+    temperature alone or neither are fitted, by Schwarz's criterion (`"Estimating the
+    Dimension of a Model" <https://doi.org/10.1214/aos/1176344136>`_): what few rows say
+    by chance would make good probabilities worse.
 
     Args:
         logits: :obj:`[n]` logits of true, or :obj:`[n, classes]`.
@@ -27,38 +30,49 @@ def fit_temperature(logits: Floats, label: Floats) -> tuple[float, Floats]:
 
     Returns:
         The temperature, between 1/20 and 20, and the bias, of true :obj:`[]` or of
-        each class :obj:`[classes]`; 1 and zero where no row counts.
+        each class :obj:`[classes]`; 1 and zero where rows do not speak against it.
 
     Example:
-        >>> logits = np.repeat([3.0, -3.0], 4)
-        >>> label = np.array([1, 1, 1, 0, 0, 0, 0, 1])
+        >>> logits = np.repeat([3.0, -3.0], 40)
+        >>> label = np.repeat([1, 1, 1, 0, 0, 0, 0, 1], 10)
         >>> temperature, bias = fit_temperature(logits, label)
-        >>> round(temperature, 2), round(abs(float(bias)), 2)
+        >>> round(temperature, 2), float(bias)
         (2.73, 0.0)
     """
     scores = torch.tensor(logits, dtype=torch.float64)
     truth = torch.tensor(label, dtype=torch.float64)
-    is_binary = scores.dim() == 1
-    if not is_binary:
+    if scores.dim() > 1:
         counts = truth < scores.size(1)
         scores, truth = scores[counts], truth[counts]
-    bias = torch.zeros(scores.shape[1:], dtype=torch.float64, requires_grad=True)
+    size = truth.numel()
+    best: tuple[float, Floats] = 1.0, np.zeros(scores.shape[1:])
+    if size == 0:
+        return best
+    least = size * float(_log_loss(scores, truth))
+    for with_bias in (False, True):
+        loss, temperature, bias = _fit(scores, truth, with_bias)
+        num_parameters = 1 + with_bias * max(bias.size - 1, 1)
+        cost = size * loss + 0.5 * num_parameters * float(np.log(size))
+        if cost < least:
+            least, best = cost, (temperature, bias)
+    return best
+
+
+def _fit(scores: Tensor, truth: Tensor, with_bias: bool) -> tuple[float, float, Floats]:
+    # The loss, the temperature and the bias that minimise it.
+    bias = torch.zeros(scores.shape[1:], dtype=torch.float64, requires_grad=with_bias)
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    if truth.numel() == 0:
-        return 1.0, bias.detach().numpy()
     limit = float(np.log(_LARGEST))
 
     def loss() -> Tensor:
         scaled = scores * (-log_temperature.clamp(-limit, limit)).exp() + bias
-        if is_binary:
-            mean = F.binary_cross_entropy_with_logits(scaled, truth)
-        else:
-            mean = F.cross_entropy(scaled, truth.long())
-        return mean + 0.5 * bias.square().sum() / truth.numel()
+        return _log_loss(scaled, truth) + 0.5 * bias.square().sum() / truth.numel()
 
-    parameters = [log_temperature, bias]
     optimizer = torch.optim.LBFGS(
-        parameters, max_iter=200, tolerance_grad=1e-9, line_search_fn='strong_wolfe'
+        [log_temperature, bias] if with_bias else [log_temperature],
+        max_iter=200,
+        tolerance_grad=1e-9,
+        line_search_fn='strong_wolfe',
     )
 
     def closure() -> Tensor:
@@ -69,8 +83,15 @@ def fit_temperature(logits: Floats, label: Floats) -> tuple[float, Floats]:
 
     with torch.enable_grad():
         optimizer.step(closure)
+        reached = float(loss().detach())
     temperature = float(log_temperature.detach().clamp(-limit, limit).exp())
-    return temperature, bias.detach().numpy()
+    return reached, temperature, bias.detach().numpy()
+
+
+def _log_loss(scores: Tensor, truth: Tensor) -> Tensor:
+    if scores.dim() == 1:
+        return F.binary_cross_entropy_with_logits(scores, truth)
+    return F.cross_entropy(scores, truth.long())
 
 
 def calibration_error(probability: Floats, label: Floats, num_bins: int = 15) -> float:
