@@ -59,7 +59,7 @@ def run(name, head, copies, num_steps, num_rows, seed):
         ff_channels=128,
         text_channels=answer.store.store.text_channels,
         number_head=head,
-        copy_attention=copies,
+        copy_attention=('text',) if copies else (),
     )
     config = TrainConfig(
         minutes=None,
@@ -119,7 +119,7 @@ def main() -> None:
         args.steps, args.rows = 5, 200
     done = []
     if args.json and args.json.exists():
-        done = json.loads(args.json.read_text())
+        done = [{'copies': False} | x for x in json.loads(args.json.read_text())]
     console = Console(width=100)
     for seed in args.seeds:
         for name, head, copies in RUNS:

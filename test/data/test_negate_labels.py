@@ -5,7 +5,7 @@ import torch
 
 from torch_geometric_rfm.data import CellType, column_quantiles, negate_labels
 from torch_geometric_rfm.loader import ContextLoader
-from torch_geometric_rfm.testing import random_cells, toy_task_store
+from torch_geometric_rfm.testing import toy_task_store
 from torch_geometric_rfm.transforms import MaskCells
 
 
@@ -36,18 +36,31 @@ def test_is_the_task_with_the_opposite_labels(kind):
 
 
 def test_changes_nothing_else():
-    cells = MaskCells('uniform', rate=0.3, seed=1)(random_cells(seed=2))
+    # Other columns keep their sense, hidden cells of theirs too.
+    transform = MaskCells('uniform', rate=0.4, seed=1)
+    store = toy_task_store('regression')
+    loader = ContextLoader(store, num_cells=48, batch_size=16, transform=transform)
+    cells = next(iter(loader))
     before = cells.clone()
     out = negate_labels(cells)
     assert torch.equal(cells.value, before.value)
-    asked = before.column[before.predict_mask & ~before.target.isnan()].unique()
-    kinds = torch.tensor([CellType.NUMBER, CellType.BOOLEAN])
-    changed = torch.isin(before.column, asked) & torch.isin(before.cell_type, kinds)
-    assert 0 < int(changed.sum()) < len(changed)
-    assert torch.equal(out.value[~changed], before.value[~changed])
-    assert torch.equal(out.value[changed], -before.value[changed])
+    phrase = f'{store.task.target_col} of {store.task.name}'
+    label = before.phrases.index(phrase)
+    other = before.column != label
+    hidden = other & before.mask & (before.cell_type == CellType.NUMBER)
+    assert hidden.any()
+    for key in ('value', 'target'):
+        now, then = out[key].nan_to_num(), before[key].nan_to_num()
+        assert torch.equal(now, torch.where(other, then, -then))
     for key in ('text_index', 'relative_time', 'row', 'column', 'mask'):
         assert torch.equal(out[key], before[key])
+
+
+def test_classes_have_no_opposite():
+    cells = batch_of(toy_task_store('multiclass'))
+    out = negate_labels(cells)
+    assert torch.equal(out.value, cells.value)
+    assert torch.equal(out.target.nan_to_num(-1.0), cells.target.nan_to_num(-1.0))
 
 
 def test_edges_of_bins_stay_in_order():

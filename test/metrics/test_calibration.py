@@ -95,3 +95,15 @@ def test_what_the_rows_say_is_fitted_and_no_more():
     temperature, bias = fit_temperature(3 * true + 3, label)
     assert temperature == pytest.approx(3.0, rel=0.1)
     assert bias == pytest.approx(-1.0, abs=0.15)
+
+
+def test_a_shift_of_many_classes_is_found():
+    # Two of two hundred classes occur, and one much more often than is said.
+    rng = np.random.default_rng(0)
+    logits = np.full((1000, 200), -9.0)
+    logits[:, :2] = rng.normal(size=(1000, 2))
+    true = logits[:, :2] + np.array([1.0, -1.0])
+    label = (softmax(true)[:, 0] < rng.random(1000)).astype(float)
+    temperature, bias = fit_temperature(logits, label)
+    assert temperature == 1.0
+    assert bias[0] - bias[1] == pytest.approx(2.0, abs=0.25)

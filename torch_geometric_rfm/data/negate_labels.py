@@ -7,27 +7,29 @@ from torch_geometric_rfm.data.cell_type import CellType
 
 
 def negate_labels(cells: CellData) -> CellData:
-    r"""Gives the numbers and booleans of the columns to predict the opposite sense: a
-    task asks how few, or whether not.
+    r"""Gives labels that are numbers or booleans the opposite sense: a task asks how
+    few, or whether not.
 
-    All cells of such a column change, seen and hidden, so that what the labels in a
-    context say of the hidden one still holds. A model that sees a task in both senses
-    learns to ask the context what the label means.
+    Labels are the first cell of each context and all others of its column, so that what
+    those in a context say of the hidden one still holds. A model that sees a task in
+    both senses learns to ask the context what a label means. Summaries of
+    :class:`~torch_geometric_rfm.sampler.History` keep their sense.
 
     Args:
         cells (CellData): The contexts, which stay as they are.
 
     Example:
-        >>> from torch_geometric_rfm.testing import random_cells
-        >>> from torch_geometric_rfm.transforms import MaskCells
-        >>> cells = MaskCells('uniform', seed=0)(random_cells())
-        >>> twice = negate_labels(negate_labels(cells))
-        >>> torch.equal(twice.value, cells.value)
-        True
+        >>> from torch_geometric_rfm.loader import ContextLoader
+        >>> from torch_geometric_rfm.testing import toy_task_store
+        >>> cells = next(iter(ContextLoader(toy_task_store(), batch_size=4)))
+        >>> cells.target[cells.mask], negate_labels(cells).target[cells.mask]
+        (tensor([0., 1., 1., 0.]), tensor([1., 0., 0., 1.]))
     """
     out = copy.copy(cells)
-    asked = torch.zeros(len(cells.column_embedding), dtype=torch.bool)
-    asked[cells.column[cells.predict_mask & ~cells.target.isnan()]] = True
+    ptr = cells.get('ptr')
+    first = cells.column[:1] if ptr is None else cells.column[ptr[:-1]]
+    asked = torch.zeros_like(cells.column_embedding[:, 0], dtype=torch.bool)
+    asked[first] = True
     boolean = cells.cell_type == CellType.BOOLEAN
     changed = asked[cells.column] & (boolean | (cells.cell_type == CellType.NUMBER))
     out.value = torch.where(changed, -cells.value, cells.value)

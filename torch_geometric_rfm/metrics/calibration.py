@@ -18,10 +18,10 @@ def fit_temperature(logits: Floats, label: Floats) -> tuple[float, Floats]:
     Shift Adaptation" <https://arxiv.org/abs/1901.06852>`_ paper, without which a model
     that says too much of one class becomes less certain of all.
 
-    The bias has a standard normal prior, which counts as much as one row. Both, the
-    temperature alone or neither are fitted, by Schwarz's criterion (`"Estimating the
-    Dimension of a Model" <https://doi.org/10.1214/aos/1176344136>`_): what few rows say
-    by chance would make good probabilities worse.
+    The bias has a standard normal prior, which counts as much as one row. Both, one or
+    neither are fitted, by Schwarz's criterion (`"Estimating the Dimension of a Model"
+    <https://doi.org/10.1214/aos/1176344136>`_): what few rows say by chance would make
+    good probabilities worse.
 
     Args:
         logits: :obj:`[n]` logits of true, or :obj:`[n, classes]`.
@@ -49,19 +49,26 @@ def fit_temperature(logits: Floats, label: Floats) -> tuple[float, Floats]:
     if size == 0:
         return best
     least = size * float(_log_loss(scores, truth))
-    for with_bias in (False, True):
-        loss, temperature, bias = _fit(scores, truth, with_bias)
-        num_parameters = 1 + with_bias * max(bias.size - 1, 1)
+    # A bias of classes that do not occur is left to its prior.
+    bias_size = 1 if scores.dim() == 1 else max(truth.unique().numel() - 1, 1)
+    for with_temperature, with_bias in ((True, False), (False, True), (True, True)):
+        loss, temperature, bias = _fit(scores, truth, with_temperature, with_bias)
+        num_parameters = with_temperature + with_bias * bias_size
         cost = size * loss + 0.5 * num_parameters * float(np.log(size))
         if cost < least:
             least, best = cost, (temperature, bias)
     return best
 
 
-def _fit(scores: Tensor, truth: Tensor, with_bias: bool) -> tuple[float, float, Floats]:
+def _fit(
+    scores: Tensor, truth: Tensor, with_temperature: bool, with_bias: bool
+) -> tuple[float, float, Floats]:
     # The loss, the temperature and the bias that minimise it.
-    bias = torch.zeros(scores.shape[1:], dtype=torch.float64, requires_grad=with_bias)
-    log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(scores.shape[1:], dtype=torch.float64)
+    log_temperature = torch.zeros((), dtype=torch.float64)
+    fitted = [log_temperature] * with_temperature + [bias] * with_bias
+    for parameter in fitted:
+        parameter.requires_grad_()
     limit = float(np.log(_LARGEST))
 
     def loss() -> Tensor:
@@ -69,7 +76,7 @@ def _fit(scores: Tensor, truth: Tensor, with_bias: bool) -> tuple[float, float, 
         return _log_loss(scaled, truth) + 0.5 * bias.square().sum() / truth.numel()
 
     optimizer = torch.optim.LBFGS(
-        [log_temperature, bias] if with_bias else [log_temperature],
+        fitted,
         max_iter=200,
         tolerance_grad=1e-9,
         line_search_fn='strong_wolfe',

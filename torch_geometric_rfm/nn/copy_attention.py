@@ -1,5 +1,6 @@
+from collections.abc import Sequence
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Linear, Parameter, RMSNorm
 from torch_geometric.utils import scatter, softmax
@@ -8,31 +9,41 @@ from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_type import CellType
 
 HEAD_CHANNELS = 16
+COPIED = ('number', 'boolean', 'datetime', 'text')
 
 
 class CopyAttention(torch.nn.Module):
     r"""Copies values that a context shows into predictions.
 
-    A number, a boolean or a datetime is the mean of the visible values of its own
-    column in the context, a string or a category that of the embeddings of all visible
-    strings, weighted by attention:
+    A cell copies from the visible ones :math:`\mathcal{C}(i)` of its own column in its
+    context, strings and categories from all visible strings there:
 
     .. math::
-        \mathbf{p}_i = \frac{1}{H} \sum_{h=1}^{H} \sum_{j \in \mathcal{C}(i)}
+        \mathbf{p}_i = \frac{s_i}{H} \sum_{h=1}^{H} \sum_{j \in \mathcal{C}(i)}
         \frac{\exp a^{(h)}_{ij}}{\exp b^{(h)} + \sum_{k \in \mathcal{C}(i)}
         \exp a^{(h)}_{ik}} \, \mathbf{v}_j, \qquad
         a^{(h)}_{ij} = \frac{1}{\sqrt{16}} \, {\mathbf{q}^{(h)}_i}^{\top}
         \mathbf{k}^{(h)}_j
 
     with a learned :math:`b^{(h)}` for copying nothing, as the networks of the `"Get To
-    The Point" <https://arxiv.org/abs/1704.04368>`_ paper copy words. It starts as a
-    plain mean, shrunk to zero by one more value. Values go past all layers as they are,
-    so that a model knows from its first step what earlier labels of an entity say, and
-    can name a class that training never met.
+    The Point" <https://arxiv.org/abs/1704.04368>`_ paper copy words. Queries
+    :math:`\mathbf{q}_i` of 16 channels a head are linear in the cell to predict, keys
+    :math:`\mathbf{k}_j` in the normalised other one. Values :math:`\mathbf{v}_j` are
+    those of the cells, z-scored, or embeddings of strings; :math:`s_i` is 1 for numbers
+    and datetimes, learned for booleans, from 1, and for embeddings of :math:`D`
+    channels, from :math:`e^{1.5} \sqrt{D}`, as
+    :func:`~torch_geometric_rfm.nn.candidate_scores` divides by the root.
+
+    It starts from equal weights, that of nothing among them. Values go past all layers
+    as they are, so that a model knows from its first step what earlier labels of an
+    entity say, and can name a class that training never met.
 
     Args:
         channels (int): Size of each embedded cell.
         heads (int): Number of attention heads :math:`H`.
+        types (sequence of str, optional): What is copied: any of :obj:`'number'`,
+            :obj:`'boolean'`, :obj:`'datetime'` and, for all that is predicted as an
+            embedding, :obj:`'text'`; all of them if not given. (default: :obj:`None`)
         rms_eps (float, optional): The epsilon of the norm of keys.
             (default: :obj:`1e-6`)
 
@@ -52,8 +63,20 @@ class CopyAttention(torch.nn.Module):
         True
     """
 
-    def __init__(self, channels: int, heads: int, rms_eps: float = 1e-6) -> None:
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        types: Sequence[str] | None = None,
+        rms_eps: float = 1e-6,
+    ) -> None:
         super().__init__()
+        self.types = COPIED if types is None else tuple(types)
+        if not self.types or not set(self.types) <= set(COPIED):
+            raise ValueError(
+                f'what is copied must be some of {", ".join(map(repr, COPIED))} (got '
+                f'{list(self.types)})'
+            )
         self.channels = channels
         self.heads = heads
         self.norm = RMSNorm(channels, eps=rms_eps)
@@ -77,7 +100,12 @@ class CopyAttention(torch.nn.Module):
         torch.nn.init.constant_(self.text_scale, 1.5)
 
     def forward(
-        self, x: Tensor, key: Tensor, cells: CellData, index: Tensor
+        self,
+        x: Tensor,
+        key: Tensor,
+        cells: CellData,
+        index: Tensor,
+        with_text: bool = True,
     ) -> tuple[Tensor, Tensor]:
         r"""Copies values for some cells.
 
@@ -86,12 +114,16 @@ class CopyAttention(torch.nn.Module):
             key (Tensor): All cells :obj:`[N, C]`, as what they are found by.
             cells (CellData): The contexts.
             index (Tensor): Which of the cells are predicted :obj:`[M]`.
+            with_text (bool, optional): If set to :obj:`False`, strings copy nothing,
+                which is faster where only values are asked for.
+                (default: :obj:`True`)
         """
-        query_index, key_index = copy_edges(cells, index)
-        weight = self._weights(x, key, query_index, key_index)  # [E]
-
         types = cells.cell_type[index]
         string = types >= CellType.CATEGORY
+        wanted = [name for name in self.types if with_text or name != 'text']
+        query_index, key_index = copy_edges(cells, index, wanted)
+        weight = self._weights(x, key, query_index, key_index)  # [E]
+
         is_string = string[query_index]
         scalar = (~is_string).nonzero().view(-1)
         value = scatter(
@@ -103,18 +135,19 @@ class CopyAttention(torch.nn.Module):
         scale = self.boolean_scale.exp().to(value.dtype)
         value = torch.where(types == CellType.BOOLEAN, value * scale, value)
 
+        # As a sparse matrix, since each string may be copied by all others:
         text = is_string.nonzero().view(-1)
-        rank = string.long().cumsum(0) - 1
-        number = cells.text_index[key_index[text]]
-        embedding = scatter(
-            weight[text].unsqueeze(1) * F.embedding(number, cells.text_embedding),
-            rank[query_index[text]],
-            dim_size=int(string.sum()),
-            reduce='sum',
-        )
-        # Scores of candidates are divided by the root of the channels.
-        scale = self.text_scale.exp() * embedding.size(1) ** 0.5
-        return value, embedding * scale
+        rank = (string.long().cumsum(0) - 1)[query_index[text]]
+        place = torch.stack([rank, cells.text_index[key_index[text]]])
+        size = (int(string.sum()), cells.text_embedding.size(0))
+        with torch.autocast(weight.device.type, enabled=False):
+            embedding = torch.sparse.mm(
+                torch.sparse_coo_tensor(
+                    place, weight[text], size, check_invariants=False
+                ),
+                cells.text_embedding.to(weight.dtype),
+            )
+        return value, embedding * (self.text_scale.exp() * embedding.size(1) ** 0.5)
 
     def _weights(
         self, x: Tensor, key: Tensor, query_index: Tensor, key_index: Tensor
@@ -123,6 +156,8 @@ class CopyAttention(torch.nn.Module):
         used, position = key_index.unique(return_inverse=True)
         keys = self.lin_key(self.norm(key[used])).view(-1, self.heads, HEAD_CHANNELS)
         score = (query[query_index] * keys[position]).sum(-1) * HEAD_CHANNELS**-0.5
+        # Half precision would round what is copied.
+        score = score.to(torch.promote_types(score.dtype, torch.float32))
         # Each cell may also copy nothing:
         every = torch.arange(x.size(0), device=x.device)
         score = torch.cat([score, self.nothing.to(score.dtype).expand(x.size(0), -1)])
@@ -130,16 +165,20 @@ class CopyAttention(torch.nn.Module):
         return weight[: query_index.numel()].mean(dim=1)
 
     def __repr__(self) -> str:
-        return f'{self.__class__.__name__}({self.channels}, heads={self.heads})'
+        name, types = self.__class__.__name__, list(self.types)
+        return f'{name}({self.channels}, heads={self.heads}, types={types})'
 
 
-def copy_edges(cells: CellData, index: Tensor) -> tuple[Tensor, Tensor]:
+def copy_edges(
+    cells: CellData, index: Tensor, types: Sequence[str] = COPIED
+) -> tuple[Tensor, Tensor]:
     r"""What each cell may copy: visible cells of its column in its context, of strings
     and categories all visible ones, but never itself.
 
     Args:
         cells (CellData): The contexts.
         index (Tensor): The cells :obj:`[M]` that copy.
+        types (sequence of str): See :class:`CopyAttention`; others copy nothing.
 
     Returns:
         tuple: Positions in :obj:`index`, and cells that are copied, :obj:`[E]` each.
@@ -151,16 +190,18 @@ def copy_edges(cells: CellData, index: Tensor) -> tuple[Tensor, Tensor]:
         >>> bool(cells.mask[key].any())
         False
     """
-    # Cells of one group may copy each other.
-    string = cells.cell_type >= CellType.CATEGORY
-    num_columns = cells.column_embedding.size(0)
+    # Cells of one group may copy each other. Vectors are of their column alone.
+    kind, num_columns = cells.cell_type, cells.column_embedding.size(0)
+    string = (kind == CellType.CATEGORY) | (kind == CellType.TEXT)
     group = torch.where(string, num_columns, cells.column)
     group = group + (num_columns + 1) * cells.batch_or_zeros
     visible = (~cells.mask).nonzero().view(-1)
     sorted_group, order = group[visible].sort(stable=True)
     first = torch.searchsorted(sorted_group, group[index])
     last = torch.searchsorted(sorted_group, group[index], right=True)
-    count = last - first
+    copies = torch.tensor([name in types for name in COPIED], device=index.device)
+    copies = copies[kind[index].clamp(max=CellType.CATEGORY)]
+    count = torch.where(copies, last - first, 0)
     query = torch.repeat_interleave(count)
     start = first - (count.cumsum(0) - count)
     position = torch.arange(query.numel(), device=query.device) + start[query]

@@ -105,7 +105,10 @@ class CellDecoder(torch.nn.Module):
                 (default: :obj:`None`)
         """
         types = cells.cell_type if subset is None else cells.cell_type[subset]
-        return self._decode(x, cells, types, subset, copied)[0]
+        if self.number_head != 'value':
+            return self._decode(x, cells, types, subset, copied)[0]
+        value = self._decode_scalars(x, types)
+        return value if copied is None else value + copied
 
     def _decode_scalars(self, x: Tensor, types: Tensor) -> Tensor:
         number = 'number' if self.boolean_as_number else 'boolean'

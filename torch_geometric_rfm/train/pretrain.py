@@ -193,7 +193,7 @@ def pretrain(
         'databases': [str(database) for database in trained],
         'parts': [f'{part}: {part.num_inputs}' for part in mixture.parts],
     }
-    defaults = PretrainConfig().settings
+    defaults = PretrainConfig().settings | {'model': {'copy_attention': ()}}
     state = load_state(folder, settings, defaults) if resume else None
     predictor = {
         'text_encoder': encoder.identity(),

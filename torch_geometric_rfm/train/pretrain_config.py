@@ -144,6 +144,11 @@ class PretrainConfig:
                 raise ValueError(
                     f"'{name}' must be positive (got {self.__dict__[name]})"
                 )
+        for name in ('flip_rate', 'negate_rate'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(
+                    f"'{name}' must lie in [0, 1] (got {self.__dict__[name]})"
+                )
         if not 0 <= self.ema < 1:
             raise ValueError(f"'ema' must lie in [0, 1) (got {self.ema})")
         if self.explosion <= 1:

@@ -97,7 +97,8 @@ def load_state(
             f'to {FORMAT_VERSION}. Upgrade torch-geometric-rfm.'
         )
     older = json.loads(json.dumps(defaults or {}, default=str))
-    before = older | json.loads(content['settings'])
+    saved = json.loads(content['settings'])
+    before = older | saved | {'model': older.get('model', {}) | saved.get('model', {})}
     now = json.loads(json.dumps(settings, default=str))
     changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
     if changed:

@@ -12,6 +12,7 @@ from torch_geometric_rfm.nn import (
     RelationalTransformer,
     attention_masks,
 )
+from torch_geometric_rfm.nn.copy_attention import COPIED
 from torch_geometric_rfm.testing import random_cells, toy_task_store
 from torch_geometric_rfm.transforms import MaskCells
 
@@ -46,7 +47,7 @@ def test_repr():
     rate=st.sampled_from([0.1, 0.5, 0.75, 0.95]),
     strategy=st.sampled_from(['uniform', 'column', 'row', 'neighborhood']),
     corruption=st.sampled_from([(1.0, 0.0, 0.0), SOME_SHOWN]),
-    copy_attention=st.booleans(),
+    copy_attention=st.sampled_from([(), COPIED]),
 )
 def test_hidden_values_are_not_seen(seed, rate, strategy, corruption, copy_attention):
     cells = random_cells(num_contexts=3, num_cells=[40, 3, 25], seed=seed)
@@ -121,7 +122,7 @@ def test_contexts_alone_and_in_a_batch():
 
 
 def test_gradients_reach_all_parameters():
-    model = random_model().float()
+    model = random_model(copy_attention=COPIED).float()
     cells = random_cells(num_contexts=2, num_cells=200)
     cells = MaskCells('uniform', 0.5)(cells)
     MaskedCellLoss()(model(cells, all_heads=True), cells).backward()

@@ -82,7 +82,11 @@ def test_one_cell_and_no_cells(model):
 
 def test_all_parameters_train():
     model = RelationalTransformer.small(
-        channels=16, text_channels=8, zero_init=False, attentions=['feature']
+        channels=16,
+        text_channels=8,
+        zero_init=False,
+        attentions=['feature'],
+        copy_attention=(),
     )
     cells = random_cells(num_cells=60)
     assert isinstance(cells, CellData)
@@ -160,7 +164,7 @@ def test_config():
         'number_encoding': 'linear',
         'datetime_encoding': ('global', 'relative', 'day', 'week', 'year'),
         'number_head': 'value',
-        'copy_attention': False,
+        'copy_attention': ('text',),
     }
     assert model.config == config
     assert RelationalTransformer(**config).config == config

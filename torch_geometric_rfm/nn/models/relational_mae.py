@@ -166,12 +166,13 @@ class RelationalMAE(torch.nn.Module):
             x = block(x, masks, cells.get('batch'), index if i == last else None)
         x = self.lin_out(self.norm(x))
         copied = None
-        if self.encoder.copy is not None:
-            asked = copy(cells)
-            asked.mask = chosen
+        if self.encoder.copy_attention is not None:
+            shown = copy(cells)
+            shown.mask = chosen
             every = torch.arange(chosen.numel(), device=x.device)
             key = self.lin_out(self.norm(before))
-            copied = self.encoder.copy(x, key, asked, every if index is None else index)
+            wanted = every if index is None else index
+            copied = self.encoder.copy_attention(x, key, shown, wanted, all_heads)
         if all_heads:
             return self.encoder.decoder.decode_all(x, cells, hidden, copied)
         value = None if copied is None else copied[0]

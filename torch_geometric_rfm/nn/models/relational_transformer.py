@@ -69,9 +69,9 @@ class RelationalTransformer(
         number_head (str, optional): What is predicted of a number, see
             :class:`~torch_geometric_rfm.nn.CellDecoder`.
             (default: :obj:`'value'`)
-        copy_attention (bool, optional): If set to :obj:`True`, predictions copy what
-            their context shows, see :class:`~torch_geometric_rfm.nn.CopyAttention`.
-            (default: :obj:`False`)
+        copy_attention (sequence of str, optional): What predictions may copy from
+            their context, see :class:`~torch_geometric_rfm.nn.CopyAttention`.
+            (default: :obj:`()`)
         checkpoint (bool, optional): If set to :obj:`True`, blocks are computed
             again in the backward pass instead of being kept in memory.
             (default: :obj:`False`)
@@ -109,7 +109,7 @@ class RelationalTransformer(
         number_encoding: str = 'linear',
         datetime_encoding: Sequence[str] | None = None,
         number_head: str = 'value',
-        copy_attention: bool = False,
+        copy_attention: Sequence[str] = (),
     ) -> None:
         super().__init__()
         if num_layers < 1:
@@ -158,7 +158,11 @@ class RelationalTransformer(
         self.decoder = CellDecoder(
             channels, text_channels, boolean_as_number, number_head
         )
-        self.copy = CopyAttention(channels, heads, rms_eps) if copy_attention else None
+        self.copy_attention = None
+        if copy_attention:
+            self.copy_attention = CopyAttention(
+                channels, heads, copy_attention, rms_eps
+            )
 
         self.reset_parameters()
 
@@ -177,6 +181,7 @@ class RelationalTransformer(
             'ff_channels': 256,
             'relative_time': True,
             'zero_init': True,
+            'copy_attention': ('text',),
         }
         return cls(**(config | overrides))
 
@@ -305,7 +310,7 @@ class RelationalTransformer(
             'number_encoding': self.encoder.number_encoding,
             'datetime_encoding': self.encoder.datetime_encoding,
             'number_head': self.decoder.number_head,
-            'copy_attention': self.copy is not None,
+            'copy_attention': getattr(self.copy_attention, 'types', ()),
         }
 
     def reset_parameters(self) -> None:
@@ -316,8 +321,8 @@ class RelationalTransformer(
                 block.reset_parameters()
         self.norm.reset_parameters()
         self.decoder.reset_parameters(zero=self.zero_init)
-        if self.copy is not None:
-            self.copy.reset_parameters()
+        if self.copy_attention is not None:
+            self.copy_attention.reset_parameters()
 
     def encode(
         self,
@@ -432,9 +437,10 @@ class RelationalTransformer(
             index = cells.predict_mask.nonzero().view(-1)
         h, before = self._encode(cells, masks, index, check_inputs)
         copied = None
-        if self.copy is not None:
+        if self.copy_attention is not None:
             every = torch.arange(cells.mask.numel(), device=h.device)
-            copied = self.copy(h, before, cells, every if index is None else index)
+            wanted = every if index is None else index
+            copied = self.copy_attention(h, before, cells, wanted, all_heads)
         if all_heads and index is not None:
             return self.decoder.decode_all(h, cells, index, copied)
         out = self.decoder(h, cells, index, None if copied is None else copied[0])
