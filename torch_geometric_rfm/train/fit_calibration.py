@@ -18,7 +18,8 @@ def fit_calibration(
     r"""Finds what makes the probabilities, or the intervals, of a task hold on a split.
 
     Of a classification these are the temperature and the bias that make the labels most
-    likely, see :func:`~torch_geometric_rfm.metrics.fit_temperature`; of a regression
+    likely, where they speak for either, see
+    :func:`~torch_geometric_rfm.metrics.fit_temperature`; of a regression
     the shift of each quantile, see
     :func:`~torch_geometric_rfm.metrics.conformal_shifts`.
 
