@@ -4,8 +4,9 @@ r"""What the pretrained model of the package uses, by taking it away.
         driver-position --json ablations.json --rst docs/ablations.txt
 
 The weights stay as they are; zero-shot test scores under the rolling protocol without
-past labels of the entity, with labels of others, without each attention, with column
-phrases dealt out anew, and without relative or absolute times.
+past labels of the entity, with labels of others, without each attention or copying,
+with column phrases dealt out anew, and without relative times, absolute ones or the
+calendar.
 """
 
 import argparse
@@ -21,8 +22,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmark.relbench.rst import markdown, to_rst
 from torch_geometric_rfm import RelationalPredictor
-from torch_geometric_rfm.data import CellData, CellType
+from torch_geometric_rfm.data import CellData
 from torch_geometric_rfm.nn import RelationalTransformer
+from torch_geometric_rfm.nn.value_encoding import DATETIME_ENCODINGS
 from torch_geometric_rfm.train.evaluation import score_rows
 
 Change = Callable[[CellData], CellData]
@@ -51,27 +53,37 @@ def without_attention(model: RelationalTransformer, name: str) -> Iterator[None]
 
 
 @contextmanager
-def without_age(model: RelationalTransformer) -> Iterator[None]:
-    r"""No cell knows the age of its row."""
-    handle = model.encoder.norms['age'].register_forward_hook(
-        lambda *args: torch.zeros_like(args[2])
+def without_copying(model: RelationalTransformer) -> Iterator[None]:
+    r"""Predictions copy nothing."""
+    assert model.copy_attention is not None
+    handle = model.copy_attention.register_forward_hook(
+        lambda *args: tuple(torch.zeros_like(out) for out in args[2])
     )
-    with changed_cells(model, no_relative_time):
-        yield
+    yield
     handle.remove()
 
 
-def no_relative_time(cells: CellData) -> CellData:
-    r"""No datetime tells how long before the seed it is."""
-    cells.relative_time = torch.zeros_like(cells.relative_time)
-    return cells
-
-
-def no_absolute_time(cells: CellData) -> CellData:
-    r"""No datetime tells when it is, but for how long before the seed."""
-    dates = cells.cell_type == CellType.DATETIME
-    cells.value = torch.where(dates, 0.0, cells.value)
-    return cells
+@contextmanager
+def without_times(model: RelationalTransformer, *names: str) -> Iterator[None]:
+    r"""Datetimes lack some of their encodings; without relative ones no cell knows the
+    age of its row.
+    """
+    known = model.encoder.datetime_encoding
+    keep = torch.tensor([name not in names for name in known])
+    keep = keep.repeat_interleave(torch.tensor([DATETIME_ENCODINGS[n] for n in known]))
+    handles = [
+        model.encoder.lins['datetime'].register_forward_pre_hook(
+            lambda _, args: (args[0] * keep,)
+        )
+    ]
+    if 'relative' in names:
+        age = model.encoder.norms['age']
+        handles.append(
+            age.register_forward_hook(lambda *args: torch.zeros_like(args[2]))
+        )
+    yield
+    for handle in handles:
+        handle.remove()
 
 
 def shuffled_phrases(cells: CellData) -> CellData:
@@ -102,8 +114,11 @@ def ways(model: RelationalTransformer) -> dict[str, tuple[Any, dict[str, float]]
     for name in model.attentions:
         out[f'without {name} attention'] = (without_attention(model, name), {})
     out['with column phrases shuffled'] = (changed_cells(model, shuffled_phrases), {})
-    out['without relative times'] = (without_age(model), {})
-    out['without absolute times'] = (changed_cells(model, no_absolute_time), {})
+    if model.copy_attention is not None:
+        out['without copying'] = (without_copying(model), {})
+    out['without relative times'] = (without_times(model, 'relative'), {})
+    out['without absolute times'] = (without_times(model, 'global'), {})
+    out['without the calendar'] = (without_times(model, 'day', 'week', 'year'), {})
     return out
 
 
