@@ -27,7 +27,7 @@ def masked_cells(num_contexts=4, **kwargs):
 
 def model(**kwargs):
     torch.manual_seed(0)
-    config = {'text_channels': 8, 'zero_init': False}
+    config = {'text_channels': 8, 'zero_init': False, 'copy_attention': ()}
     small = {'channels': 16, 'num_layers': 1, 'heads': 2, 'ff_channels': 16}
     return RelationalTransformer.small(**(small | config | kwargs)).double()
 
