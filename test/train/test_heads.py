@@ -76,10 +76,11 @@ def test_towers_learn_which_items_go_together():
         ff_channels=64,
         text_channels=64,
         datetime_encoding=('global', 'relative'),
+        copy_attention=(),  # Towers copy nothing.
     )
     recommender = new_recommender(model, answer.store)
     config = TrainConfig(
-        minutes=None, num_steps=350, batch_size=64, lr=3e-3, num_evals=1
+        minutes=None, num_steps=250, batch_size=64, lr=5e-3, num_evals=1
     )
     fit_links(
         recommender, answer.store, config, show_progress=False, num_cells=6,
@@ -88,8 +89,7 @@ def test_towers_learn_which_items_go_together():
     rows = answer.store.rows_of_split('test')
     found, _ = predict_links(recommender, answer.store, rows, num_cells=6)
     score, best = answer.scores(found)
-    # Of 32 items a random order has an eighth of it.
-    assert score > 0.5 * best
+    assert score > 0.8 * best
 
 
 def new_predictor(number_head):
