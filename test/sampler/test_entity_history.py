@@ -78,12 +78,18 @@ def store_of(order_days, amounts, hidden=(), horizon='10 days', joined=None):
 
 
 def raw_values(history, days, row=0):
-    r"""Counts and means as they are before they are normalised."""
+    r"""Counts and means of children as they are before they are normalised."""
     until = np.array(days) * DAY
     value = history.values(np.full(len(days), row), until)
-    return value * history.std + history.mean
+    return (value * history.std + history.mean)[:, len(LABELS) :]
 
 
+LABELS = [
+    'mean label of spend',
+    'mean label of spend, latest 3',
+    'mean label of spend of all lately',
+    'number of known spend',
+]
 NAMES = [
     'number of orders by customer_id',
     'number of orders by customer_id in the last 10 days',
@@ -95,7 +101,7 @@ NAMES = [
 def test_counts_and_means_at_a_time():
     days, amounts = [1, 12, 15, 15, 55, 99], [4.0, 2.0, np.nan, 6.0, 8.0, 100.0]
     history = EntityHistory(store_of(days, amounts), num_cells=10, num_children=64)
-    assert history.names == NAMES
+    assert history.names == [*LABELS, *NAMES]
     found = raw_values(history, [0, 1, 14, 15, 25, 60])
     np.testing.assert_allclose(
         np.expm1(found[:, :3]),
@@ -123,22 +129,27 @@ def test_statistics_are_of_train_rows_at_their_own_times():
     days, amounts = [5, 25, 45, 99], [1.0, 2.0, 3.0, 9.0]
     history = EntityHistory(store_of(days, amounts), num_cells=10, num_children=64)
     counts = np.log1p([1, 1, 2, 2, 3, 3])
-    assert history.mean[0] == pytest.approx(counts.mean())
-    assert history.std[0] == pytest.approx(counts.std())
+    assert history.mean[4] == pytest.approx(counts.mean())
+    assert history.std[4] == pytest.approx(counts.std())
     # Whatever comes after the last train row is not in them:
     later = store_of([5, 25, 45, 70, 80, 99], [1.0, 2.0, 3.0, 9.0, 9.0, 9.0])
     other = EntityHistory(later, num_cells=10, num_children=64)
-    np.testing.assert_array_equal(history.mean[:3], other.mean[:3])
-    assert torch.equal(history.column_quantiles[:3], other.column_quantiles[:3])
+    np.testing.assert_array_equal(history.mean[:7], other.mean[:7])
+    assert torch.equal(history.column_quantiles[:7], other.column_quantiles[:7])
 
 
 def test_room_hidden_columns_and_tasks_without_a_horizon():
     days, amounts = [5], [1.0]
-    assert EntityHistory(store_of(days, amounts), 2, 64).names == NAMES[:2]
+    both = [*LABELS, *NAMES]
+    for room in (2, 6):
+        history = EntityHistory(store_of(days, amounts), room, 64)
+        assert history.names == both[:room]
+        found = history.values(np.zeros(1, dtype=np.int64), np.array([DAY]))
+        assert found.shape == (1, room)
     hidden = store_of(days, amounts, hidden=[('orders', 'amount')])
-    assert EntityHistory(hidden, 10, 64).names == NAMES[:3]
+    assert EntityHistory(hidden, 10, 64).names == both[:7]
     at_once = store_of(days, amounts, horizon='0 days')
-    assert EntityHistory(at_once, 10, 64).names == [NAMES[0], NAMES[3]]
+    assert EntityHistory(at_once, 10, 64).names == [*LABELS[:2], LABELS[3], *NAMES[::3]]
     nothing = EntityHistory(store_of(days, amounts), 0, 64)
     assert nothing.values(np.zeros(3, dtype=np.int64), np.full(3, DAY)).shape == (3, 0)
 
@@ -160,7 +171,7 @@ def history_cells(cells, context):
     return {
         cells.column_names[cells.column[i]]: float(cells.value[i])
         for i in range(first, last)
-        if cells.column_names[cells.column[i]] in NAMES
+        if cells.column_names[cells.column[i]] in (*LABELS, *NAMES)
     }
 
 
@@ -174,11 +185,11 @@ def test_cells_of_a_context(protocol, day):
     history = EntityHistory(store, 8, 64)
     expected = history.values(np.zeros(1, dtype=np.int64), np.array([day * DAY]))[0]
     found = history_cells(cells, 0)
-    assert list(found) == NAMES
+    assert list(found) == [*LABELS, *NAMES]
     np.testing.assert_allclose(list(found.values()), expected, rtol=1e-6)
     # They are cells of the seed's row, after its label and its time.
-    assert cells.row[2:6].tolist() == [0] * 4
-    assert not cells.mask[2:6].any()
+    assert cells.row[2:10].tolist() == [0] * 8
+    assert not cells.mask[2:10].any()
     assert len(cells.column_names) == len(cells.column_embedding)
     assert len(cells.column_names) == len(cells.column_quantiles)
 
@@ -191,7 +202,7 @@ def test_strict_leaves_out_that_very_second():
         )
         history = loader.context_sampler.history
         found = history_cells(next(iter(loader)), 0)[NAMES[0]]
-        raw = found * history.std[0] + history.mean[0]
+        raw = found * history.std[4] + history.mean[4]
         assert np.expm1(raw) == pytest.approx(count, rel=1e-5)
 
 
@@ -238,7 +249,7 @@ def test_summaries_may_be_hidden_but_not_drawn():
     cells = next(iter(loader))
     names = [cells.column_names[c] for c in cells.column.tolist()]
     asked = cells.predict_mask
-    assert any(asked[i] and name in NAMES for i, name in enumerate(names))
+    assert any(asked[i] and name in (*LABELS, *NAMES) for i, name in enumerate(names))
 
 
 def test_bad_input():

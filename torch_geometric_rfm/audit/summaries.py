@@ -4,6 +4,10 @@ import math
 import re
 from typing import Any, NamedTuple
 
+from torch_geometric_rfm.audit.label_summaries import (
+    find_label_summary,
+    summarise_labels,
+)
 from torch_geometric_rfm.audit.raw_tables import RawTables
 from torch_geometric_rfm.audit.raw_task import RawTask
 from torch_geometric_rfm.audit.scales import Scale, number_scales
@@ -24,8 +28,12 @@ class Summary(NamedTuple):
     window: int | None = None  # seconds
 
 
-def find_summary(raw: RawTables, task: RawTask, name: str) -> Summary | None:
-    r"""What a cell of the task table of this name summarises, if anything."""
+def find_summary(raw: RawTables, task: RawTask, name: str) -> Summary | str | None:
+    r"""What a cell of the task table of this name summarises, if anything: children,
+    or labels in a way that :func:`summarise_labels` knows.
+    """
+    if kind := find_label_summary(task, name):
+        return kind
     found = re.fullmatch(r'(.*) in the last (\S+) days', name)
     for table, source in raw.tables.items():
         for key, parent in source.fkey_col_to_pkey_table.items():
@@ -56,44 +64,42 @@ def make_summary(
     connection: Any,
     raw: RawTables,
     task: RawTask,
-    summary: Summary,
+    summary: Summary | str,
     cutoff: int,
     strict: bool,
 ) -> Scale:
     r"""Makes the table :obj:`summary` of the seeds: their :obj:`row` of the task table
     and the value :obj:`v`; returns the scale of the values of train rows.
     """
-    limit = f'visible_until - {int(strict)}'
-    _query(
-        connection,
-        raw,
-        task,
-        summary,
-        cutoff,
-        f'SELECT DISTINCT idx, entity, {limit} FROM seeds',
-    )
+    # Labels are of a time before that one in any case.
+    late = int(strict and isinstance(summary, Summary))
+    seeds = f'SELECT DISTINCT idx, entity, visible_until - {late} FROM seeds'
+    _summarise(connection, raw, task, summary, cutoff, seeds)
     connection.execute('CREATE OR REPLACE TEMP TABLE summary AS FROM summarised')
     train = f"""
-        SELECT row, entity, time FROM (
+        SELECT row, entity, time - {late} FROM (
             SELECT *, row_number() OVER (ORDER BY row) - 1 AS place,
                    count(*) OVER () AS size FROM labels WHERE split = 'train'
         ) WHERE place % greatest(1, (size + {_MAX_ROWS - 1}) // {_MAX_ROWS}) = 0
     """
-    _query(connection, raw, task, summary, cutoff, train)
+    _summarise(connection, raw, task, summary, cutoff, train)
     row = connection.execute('SELECT favg(v), stddev_pop(v) FROM summarised').fetchone()
     mean, std = row if row[0] is not None else (0.0, 1.0)
     return Scale(float(mean), float(std) if std > 1e-6 else 1.0)
 
 
-def _query(
+def _summarise(
     connection: Any,
     raw: RawTables,
     task: RawTask,
-    summary: Summary,
+    summary: Summary | str,
     cutoff: int,
     asked: str,
 ) -> None:
     # The table `summarised` of rows, entities and times.
+    if isinstance(summary, str):
+        summarise_labels(connection, task, summary, asked)
+        return
     table, entities = raw.name(summary.table), raw.name(task.entity_table)
     seen = (
         'coalesce(x.time <= q.until, FALSE)' if raw.is_dated(summary.table) else 'TRUE'

@@ -4,6 +4,7 @@ import torch
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.label_means import mean_names
 
 
 def negate_labels(cells: CellData) -> CellData:
@@ -12,8 +13,8 @@ def negate_labels(cells: CellData) -> CellData:
 
     Labels are the first cell of each context and all others of its column, so that what
     those in a context say of the hidden one still holds. A model that sees a task in
-    both senses learns to ask the context what a label means. Summaries of
-    :class:`~torch_geometric_rfm.sampler.History` keep their sense.
+    both senses learns to ask the context what a label means. The means of labels that
+    :class:`~torch_geometric_rfm.sampler.LabelHistory` makes change with them.
 
     Args:
         cells (CellData): The contexts, which stay as they are.
@@ -30,6 +31,9 @@ def negate_labels(cells: CellData) -> CellData:
     first = cells.column[:1] if ptr is None else cells.column[ptr[:-1]]
     asked = torch.zeros_like(cells.column_embedding[:, 0], dtype=torch.bool)
     asked[first] = True
+    if (names := cells.get('column_names')) is not None:
+        means = {name for i in first.unique() for name in mean_names(names[i])}
+        asked |= torch.tensor([name in means for name in names], device=asked.device)
     boolean = cells.cell_type == CellType.BOOLEAN
     changed = asked[cells.column] & (boolean | (cells.cell_type == CellType.NUMBER))
     out.value = torch.where(changed, -cells.value, cells.value)

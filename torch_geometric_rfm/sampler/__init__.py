@@ -10,6 +10,7 @@ from torch_geometric_rfm.sampler.context_policy import (
 )
 from torch_geometric_rfm.sampler.context_sampler import ContextSampler
 from torch_geometric_rfm.sampler.entity_history import EntityHistory
+from torch_geometric_rfm.sampler.label_history import LabelHistory
 from torch_geometric_rfm.sampler.temporal_neighbor_sampler import (
     TemporalNeighborSampler,
 )
@@ -19,6 +20,7 @@ __all__ = [
     'ContextSampler',
     'EntityHistory',
     'History',
+    'LabelHistory',
     'LocalNeighborhood',
     'OwnLabels',
     'RandomLabels',

@@ -97,7 +97,7 @@ class ContextSampler:
         self.num_cells = num_cells
         self.seed = seed
         self.num_threads = num_threads
-        self.history = self._history()
+        self.history = self._history(strict)
         self.limits = self._limits(strict)
         arrays = self.store.arrays
         self._max_incoming = int(np.diff(arrays.incoming_start).max(initial=0))
@@ -125,12 +125,13 @@ class ContextSampler:
                 both = [self.shared[key], getattr(self.history, key)]
                 self.shared[key] = torch.cat(both)
 
-    def _history(self) -> EntityHistory | None:
+    def _history(self, strict: bool) -> EntityHistory | None:
         policies = [p for p in self.policies if isinstance(p, History)]
         if not policies or self.task_store is None:
             return None
         most = int(policies[0].share * (self.num_cells - LABEL_CELLS))
-        return EntityHistory(self.task_store, most, policies[0].num_children)
+        children = policies[0].num_children
+        return EntityHistory(self.task_store, most, children, strict)
 
     def _limits(self, strict: bool) -> Limits:
         local = [p for p in self.policies if isinstance(p, LocalNeighborhood)]
@@ -312,7 +313,7 @@ class ContextSampler:
         history = np.empty((len(seeds), 0))
         if self.history is not None:
             entity = self._task_arrays.entity[seeds]
-            history = self.history.values(entity, until - self.limits.strict)
+            history = self.history.values(entity, until)
         sample_batch(
             self.store.arrays,
             self._task_arrays,

@@ -18,10 +18,11 @@ _DAY = 86_400
 
 
 class Summary(NamedTuple):
-    r"""What a cell says of the children of an entity."""
+    r"""What a cell says of the children of an entity, or of labels."""
 
-    table: str
-    key: str
+    table: str | None = None
+    key: str = ''
+    labels: str | None = None  # mean, mean of the latest, number, or mean of all
     column: str | None = None  # whose mean it is; their number if none
     window: int | None = None  # seconds that count; all if none
 
@@ -30,7 +31,13 @@ def summaries_of(view: 'ContextView') -> dict[str, Summary]:
     r"""What cells of the task table may summarise, by the names of their columns."""
     assert view.task is not None
     horizon = math.ceil(view.task.horizon.total_seconds())
-    out = {}
+    mean = f'mean {view.task.target_col} of {view.task.name}'
+    out = {
+        mean: Summary(labels='mean'),
+        f'{mean}, latest 3': Summary(labels='latest'),
+        f'{mean} of all lately': Summary(labels='all'),
+        f'number of known {view.task.name}': Summary(labels='number'),
+    }
     for table, source in view.raw.tables.items():
         for key, parent in source.fkey_col_to_pkey_table.items():
             if parent != view.task.entity_table:
@@ -59,17 +66,20 @@ def wrong_summaries(
     entity_time = view.raw.time(view.task.entity_table)
 
     def value(index: int, until: int) -> float:
+        if summary.labels is not None:
+            return _label_value(view, summary.labels, entity == entity[index], until)
         if entity_time[entity[index]] > until:
             return float('nan')
         return _value(view.raw, summary, entity[index], until)
 
-    until = view.until[view.context[rows]] - strict
+    late = int(strict and summary.labels is None)
+    until = view.until[view.context[rows]] - late
     found = np.array(
         [value(i, t) for i, t in zip(view.index[rows].tolist(), until.tolist())]
     )
     train = np.flatnonzero((view.task.frame['split'] == 'train').to_numpy())
     train = train[:: max(1, -(-train.size // _MAX_ROWS))]
-    known = np.array([value(i, view.label_time[i]) for i in train.tolist()])
+    known = np.array([value(i, view.label_time[i] - late) for i in train.tolist()])
     known = known[~np.isnan(known)]
     mean, std = (known.mean(), known.std()) if known.size else (0.0, 1.0)
     std = std if std > 1e-6 else 1.0
@@ -79,7 +89,28 @@ def wrong_summaries(
     yield from view.report('wrong summary', wrong & seen, rows)
 
 
+def _label_value(
+    view: 'ContextView', what: str, own: NDArray[np.bool_], until: int
+) -> float:
+    assert view.task is not None
+    horizon = math.ceil(view.task.horizon.total_seconds())
+    time, score = view.label_time, _clip(view.label, *view.label_scale)
+
+    def known(until: int) -> NDArray[np.bool_]:
+        return (time < until) & (time + horizon <= until) & ~np.isnan(score)
+
+    chosen = known(until)
+    chosen &= ~known(until - 4 * horizon) if what == 'all' else own
+    if what == 'number':
+        return float(np.log1p(chosen.sum()))
+    rows = np.flatnonzero(chosen)
+    if what == 'latest':
+        rows = rows[np.argsort(time[rows], kind='stable')][-3:]
+    return float(score[rows].mean()) if rows.size else float('nan')
+
+
 def _value(raw: RawDatabase, summary: Summary, entity: int, until: int) -> float:
+    assert summary.table is not None
     time = raw.time(summary.table)
     children = np.flatnonzero(raw.parent(summary.table, summary.key) == entity)
     children = children[(time[children] <= until) & (time[children] != NEVER)]
@@ -100,4 +131,8 @@ def _scores(raw: RawDatabase, table: str, column: str) -> NDArray[np.float64]:
     is_boolean = kind == CellType.BOOLEAN if declared is None else declared == 'boolean'
     if is_boolean and std == 1.0:  # Constant.
         mean = 0.5
-    return np.clip((raw.numbers(table, column) - mean) / std, -1e4, 1e4)
+    return _clip(raw.numbers(table, column), mean, std)
+
+
+def _clip(raw: NDArray[Any], mean: float, std: float) -> NDArray[np.float64]:
+    return np.clip((raw - mean) / std, -1e4, 1e4)

@@ -1,0 +1,132 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from torch_geometric_rfm.data import CellType, negate_labels
+from torch_geometric_rfm.loader import ContextLoader
+from torch_geometric_rfm.sampler import EntityHistory, LabelHistory
+from torch_geometric_rfm.testing import toy_task_store
+
+NAMES = [
+    'mean amount of customer-amount',
+    'mean amount of customer-amount, latest 3',
+    'mean amount of customer-amount of all lately',
+    'number of known customer-amount',
+]
+
+
+def mean(values):
+    return float(np.mean(values)) if len(values) else float('nan')
+
+
+def oracle(store, rows, until):
+    r"""By a plain loop over the task table."""
+    frame = store.task.frame
+    time = frame['time'].astype('datetime64[s]').astype(np.int64).to_numpy()
+    entity, score = frame['entity'].to_numpy(), store.arrays.value.astype(np.float64)
+    horizon = store.arrays.horizon
+
+    def known(until):
+        return (time < until) & (time + horizon <= until) & ~np.isnan(score)
+
+    out = []
+    for row, limit in zip(rows - store.arrays.first_entity, until):
+        own = np.flatnonzero(known(limit) & (entity == row))
+        own = score[own[np.argsort(time[own], kind='stable')]]
+        lately = score[known(limit) & ~known(limit - 4 * horizon)]
+        out.append([mean(own), mean(own[-3:]), mean(lately), np.log1p(own.size)])
+    return np.array(out)
+
+
+@pytest.mark.parametrize('kind', ['binary', 'regression'])
+def test_equals_a_plain_loop(kind):
+    store = toy_task_store(kind)
+    history = LabelHistory(store)
+    rng = np.random.default_rng(0)
+    time = store.arrays.time
+    rows = store.arrays.entity[rng.integers(0, len(time), 300)]
+    until = rng.integers(time.min() - 10, time.max() + 4 * store.arrays.horizon, 300)
+    until[:100] = rng.choice(time, 100)  # Of exactly a label's time, or its end.
+    until[100:200] = rng.choice(time, 100) + store.arrays.horizon
+    found, expected = history.values(rows, until), oracle(store, rows, until)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert np.isnan(found[:, 0]).any()
+    assert (np.isfinite(found).mean(axis=0) > 0.3).all()
+
+
+def test_unknown_and_later_labels_change_nothing():
+    store = toy_task_store('regression')
+    rows = store.rows_of_split('val')
+    entity, until = store.arrays.entity[rows], store.arrays.time[rows]
+    before = LabelHistory(store).values(entity, until)
+    frame = store.task.frame.copy()
+    # Labels of val are known to none of the first rows of val, that of a row itself
+    # least of all; the statistics of labels are of train rows.
+    frame.loc[frame['split'] != 'train', 'label'] = 1e6
+    after = LabelHistory(store.store.with_task(replace(store.task, frame=frame)))
+    first = until == until.min()
+    found = after.values(entity, until)
+    np.testing.assert_array_equal(before[first], found[first])
+    assert (before[~first] != found[~first]).any()
+
+
+def test_names_say_what_can_be_known():
+    store = toy_task_store('regression')
+    assert LabelHistory(store).names == NAMES
+    assert LabelHistory(toy_task_store('multiclass')).names == []
+    once = replace(
+        store.task, frame=store.task.frame.drop_duplicates('entity', keep='last')
+    )
+    assert LabelHistory(store.store.with_task(once)).names == NAMES[2:3]
+    at_once = replace(store.task, horizon=pd.Timedelta(0))
+    assert LabelHistory(store.store.with_task(at_once)).names == [*NAMES[:2], NAMES[3]]
+
+
+def test_cells_of_a_context():
+    store = toy_task_store('regression')
+    for protocol in ('rolling', 'frozen'):
+        loader = ContextLoader(
+            store,
+            input_nodes='test',
+            protocol=protocol,
+            num_cells=40,
+            history=0.3,
+            batch_size=90,
+        )
+        cells = next(iter(loader))
+        rows = store.rows_of_split('test')
+        until = store.visible_until(rows, protocol)
+        history = EntityHistory(store, 11, 64)
+        entity = store.arrays.entity[rows]
+        expected = oracle(store, entity, until)
+        expected = (expected - history.mean[:4]) / history.std[:4]
+        for k, name in enumerate(NAMES):
+            column = cells.column_names.index(name)
+            at = (cells.column == column).nonzero().view(-1)
+            found = torch.full((len(rows),), float('nan'))
+            found[cells.batch[at]] = cells.value[at]
+            np.testing.assert_allclose(found.numpy(), expected[:, k], atol=1e-4)
+            assert (cells.cell_type[at] == CellType.NUMBER).all()
+            # They belong to the row of the seed.
+            assert torch.equal(cells.row[at], cells.row[cells.ptr[cells.batch[at]]])
+
+
+@pytest.mark.parametrize('kind', ['binary', 'regression'])
+def test_opposite_labels_have_the_opposite_mean(kind):
+    store = toy_task_store(kind)
+    frame = store.task.frame.copy()
+    frame['label'] = 1 - frame['label'] if kind == 'binary' else -frame['label']
+    opposite = store.store.with_task(replace(store.task, frame=frame))
+    arguments = {'input_nodes': 'val', 'num_cells': 40, 'history': 0.3}
+    cells, expected = (
+        next(iter(ContextLoader(s, batch_size=32, **arguments)))
+        for s in (store, opposite)
+    )
+    negated = negate_labels(cells)
+    torch.testing.assert_close(negated.value, expected.value, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        negated.column_quantiles, expected.column_quantiles, atol=1e-4, rtol=1e-4
+    )

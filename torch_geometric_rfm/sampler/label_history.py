@@ -1,0 +1,71 @@
+import numpy as np
+from numpy.typing import NDArray
+
+from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.label_means import mean_names
+from torch_geometric_rfm.data.task_store import TaskStore
+from torch_geometric_rfm.sampler.label_history_kernel import (
+    running_sums,
+    summarise_labels,
+)
+
+
+class LabelHistory:
+    r"""Summaries of the labels that are known at a time, where they are numbers or
+    booleans: the mean of those of an entity, and of the latest three; the mean of
+    everyone's in the last four horizons of the task; and the number of the entity's, as
+    :math:`\log(1 + n)`.
+
+    Tasks that ask once about each entity have no own labels to summarise, and those
+    without a horizon no window.
+
+    Args:
+        store (TaskStore): The database with a task.
+
+    Attributes:
+        names (list[str]): What each summary is called.
+
+    Example:
+        >>> from torch_geometric_rfm.testing import toy_task_store
+        >>> store = toy_task_store()
+        >>> history = LabelHistory(store)
+        >>> history.names[0]
+        'mean orders of customer-orders'
+        >>> rows = store.rows_of_split('test')
+        >>> entity, time = store.arrays.entity[rows], store.arrays.time[rows]
+        >>> history.values(entity, time).shape == (len(rows), 4)
+        True
+    """
+
+    def __init__(self, store: TaskStore) -> None:
+        self.arrays, task = store.arrays, store.task
+        self.has_own = bool((np.diff(self.arrays.own_start) > 1).any())
+        self.names: list[str] = []
+        if task.cell_type not in (CellType.NUMBER, CellType.BOOLEAN):
+            return
+        *own, everyone = mean_names(f'{task.target_col} of {task.name}')
+        if self.has_own:
+            self.names += own
+        if self.arrays.horizon > 0:
+            self.names.append(everyone)
+        if self.has_own:
+            self.names.append(f'number of known {task.name}')
+        whole = np.array([0, len(self.arrays.label_row)])
+        value = self.arrays.value.astype(np.float64)
+        self.own_sum = running_sums(value[self.arrays.own_row], self.arrays.own_start)
+        self.all_sum = running_sums(value[self.arrays.label_row], whole)
+
+    def values(
+        self, rows: NDArray[np.int64], until: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        r"""The summaries :obj:`[B, len(names)]` of entities, NaN where there are none.
+
+        Args:
+            rows: :obj:`[B]` their rows in the store.
+            until: :obj:`[B]` up to when each may look.
+        """
+        out = np.empty((len(rows), len(self.names)))
+        if self.names:
+            sums = self.own_sum, self.all_sum
+            summarise_labels(self.arrays, *sums, self.has_own, rows, until, out)
+        return out
