@@ -4,9 +4,9 @@ r"""What the pretrained model of the package uses, by taking it away.
         driver-position --json ablations.json --rst docs/ablations.txt
 
 The weights stay as they are; zero-shot test scores under the rolling protocol without
-past labels of the entity, with labels of others, without each attention or copying,
-with column phrases dealt out anew, and without relative times, absolute ones or the
-calendar.
+past labels of the entity or their summaries, with labels of others, without each attention
+or copying, with column phrases dealt out anew, and without relative times, absolute ones
+or the calendar.
 """
 
 import argparse
@@ -101,7 +101,12 @@ def ways(model: RelationalTransformer) -> dict[str, tuple[Any, dict[str, float]]
     r"""For each ablation what holds while it is scored, and how it samples."""
     out: dict[str, tuple[Any, dict[str, float]]] = {
         'as it is': (nullcontext(), {}),
-        'without past labels of the entity': (nullcontext(), {'own_labels': 0.0}),
+        'without past labels of the entity': (
+            nullcontext(),
+            {'own_labels': 0.0, 'history': 0.0},
+        ),
+        'without them, but for summaries': (nullcontext(), {'own_labels': 0.0}),
+        'without summaries alone': (nullcontext(), {'history': 0.0}),
         'with a tenth for recent labels of others': (
             nullcontext(),
             {'recent_labels': 0.1},

@@ -138,6 +138,37 @@ def test_summaries_are_computed_again(toy, protocol, strict):
     assert {'statistics', 'values'} & set(report.broken)
 
 
+@pytest.mark.parametrize(
+    'name',
+    [
+        'mean amount of customer-amount',
+        'mean amount of customer-amount, latest 3',
+        'mean amount of customer-amount of all lately',
+        'number of known customer-amount',
+    ],
+)
+def test_wrong_summaries_of_labels_are_found(toy, name):
+    def some(cells):
+        at = (cells.column == cells.column_names.index(name)).nonzero().view(-1)
+        cells.value[at[::7]] += 0.5
+        return cells
+
+    assert audit(*toy, history=0.3, change=some).broken == ['values']
+
+
+def test_summaries_of_labels_before_their_horizon(toy):
+    db, task, _ = toy
+    task.horizon = pd.Timedelta('45 days')
+    store = build(db, task)
+    # No label shows but in summaries.
+    options = {'history': 0.3, 'own_labels': 0.0, 'recent_labels': 0.0}
+    assert audit(db, task, store, **options).broken == []
+    store.arrays = store.arrays._replace(horizon=20 * 86_400)
+    broken = audit(db, task, store, **options).broken
+    assert broken
+    assert set(broken) <= {'statistics', 'values'}
+
+
 def test_masked_cells_are_fine(toy):
     assert audit(*toy, change=MaskCells('uniform', rate=0.5)).broken == []
 

@@ -95,11 +95,45 @@ def test_without_labels_of_test_rows_val_is_scored(tmp_path):
     assert figures['num_rows'] == dates.between('2005-01-01', '2010-01-01').sum()
 
 
+def test_recommendations_of_a_query(tmp_path):
+    query = tmp_path / 'circuits.sql'
+    query.write_text(
+        """
+        SELECT DISTINCT driverId, timestamp, circuitId FROM timestamps
+        JOIN races ON date > timestamp AND date <= timestamp + INTERVAL '{horizon}'
+        JOIN results USING (raceId)
+        """
+    )
+    own = [
+        '--sql', query, '--entity-table', 'drivers',
+        '--destination-table', 'circuits', '--horizon', '365 days',
+    ]  # fmt: skip
+    figures = tmp_path / 'figures.json'
+    run(
+        'finetune', REL_F1, 'circuits', *own, '--minutes', 0.02, '--num-cells', 32,
+        '--from-scratch', '--text-encoder', 'hashing', '--out', tmp_path / 'run',
+        '--json', figures,
+    )  # fmt: skip
+    assert 0 < json.loads(figures.read_text())['metrics']['map'] < 1
+    out = tmp_path / 'best.csv'
+    run(
+        'predict', REL_F1, 'circuits', *own, '--model', tmp_path / 'run',
+        '--split', 'val', '--k', 3, '--out', out,
+    )  # fmt: skip
+    best = pd.read_csv(out)
+    assert best.groupby(['driverId', 'timestamp']).size().eq(3).all()
+    circuits = pd.read_parquet(Path(REL_F1) / 'db' / 'circuits.parquet')
+    assert best['circuitId'].isin(circuits['circuitId']).all()
+
+
 def test_options_that_do_not_go_together(query, tmp_path):
     def fails(*args):
         return run('audit', REL_F1, 'x', *args, code=2)
 
     assert '--entity-table goes with' in fails('--entity-table', 'drivers')
+    assert '--destination-table goes with' in run(
+        'evaluate', REL_F1, 'x', '--destination-table', 'circuits', code=2
+    )
     assert 'say --entity-table' in fails('--sql', query)
     both = ['--sql', query, '--labels', query, '--entity-table', 'drivers']
     assert 'say either --sql or --labels' in fails(*both)

@@ -1,9 +1,15 @@
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
 
-from torch_geometric_rfm.data import CellType, column_quantiles, negate_labels
+from torch_geometric_rfm.data import (
+    CellType,
+    column_quantiles,
+    negate_labels,
+)
+from torch_geometric_rfm.data.cell_data import concatenate
 from torch_geometric_rfm.loader import ContextLoader
 from torch_geometric_rfm.testing import toy_task_store
 from torch_geometric_rfm.transforms import MaskCells
@@ -54,6 +60,17 @@ def test_changes_nothing_else():
         assert torch.equal(now, torch.where(other, then, -then))
     for key in ('text_index', 'relative_time', 'row', 'column', 'mask'):
         assert torch.equal(out[key], before[key])
+
+
+def test_joined_batches():
+    loader = ContextLoader(
+        toy_task_store('regression'), num_cells=48, batch_size=8, history=0.3
+    )
+    one, other = islice(loader, 2)
+    both = negate_labels(concatenate([one, other]))
+    expected = concatenate([negate_labels(one), negate_labels(other)])
+    assert torch.equal(both.value, expected.value)
+    assert torch.equal(both.column_quantiles, expected.column_quantiles)
 
 
 def test_classes_have_no_opposite():

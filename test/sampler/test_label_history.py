@@ -44,6 +44,14 @@ def oracle(store, rows, until):
 @pytest.mark.parametrize('kind', ['binary', 'regression'])
 def test_equals_a_plain_loop(kind):
     store = toy_task_store(kind)
+    frame = store.task.frame.copy()
+    frame.loc[::5, 'label'] = np.nan
+    frame.loc[frame['entity'] == 4, 'label'] = np.nan
+    # Two labels of an entity may be of one time, and a horizon of half a second.
+    frame.loc[::9, 'time'] = frame['time'].min()
+    horizon = store.task.horizon + pd.Timedelta('0.5s')
+    task = replace(store.task, frame=frame, horizon=horizon)
+    store = store.store.with_task(task)
     history = LabelHistory(store)
     rng = np.random.default_rng(0)
     time = store.arrays.time
@@ -70,7 +78,13 @@ def test_unknown_and_later_labels_change_nothing():
     first = until == until.min()
     found = after.values(entity, until)
     np.testing.assert_array_equal(before[first], found[first])
-    assert (before[~first] != found[~first]).any()
+    assert (before[~first, 2] != found[~first, 2]).any()
+    changed = store.store.with_task(replace(store.task, frame=frame))
+    one, other = (EntityHistory(s, 20, 64) for s in (store, changed))
+    assert one.names == other.names
+    np.testing.assert_array_equal(one.mean, other.mean)
+    np.testing.assert_array_equal(one.std, other.std)
+    assert torch.equal(one.column_quantiles, other.column_quantiles)
 
 
 def test_names_say_what_can_be_known():
@@ -81,8 +95,26 @@ def test_names_say_what_can_be_known():
         store.task, frame=store.task.frame.drop_duplicates('entity', keep='last')
     )
     assert LabelHistory(store.store.with_task(once)).names == NAMES[2:3]
+    # Whatever labels follow, and whether they are there.
+    train = store.task.frame['split'] == 'train'
+    first = store.task.frame[train].drop_duplicates('entity')
+    later = store.task.frame[~train]
+    for frame in (first, pd.concat([first, later], ignore_index=True)):
+        once = replace(store.task, frame=frame)
+        assert LabelHistory(store.store.with_task(once)).names == NAMES[2:3]
     at_once = replace(store.task, horizon=pd.Timedelta(0))
     assert LabelHistory(store.store.with_task(at_once)).names == [*NAMES[:2], NAMES[3]]
+
+
+def test_strict_is_of_rows_and_not_of_labels():
+    store = toy_task_store('regression')
+    rows = store.rows_of_split('test')
+    entity, until = store.arrays.entity[rows], store.arrays.time[rows]
+    found = []
+    for strict in (False, True):
+        history = EntityHistory(store, 4, 64, strict)
+        found.append(history.values(entity, until))
+    np.testing.assert_array_equal(*found)
 
 
 def test_cells_of_a_context():

@@ -25,8 +25,8 @@ samplers = st.fixed_dictionaries(
         'temporal_strategy': st.sampled_from(['last', 'uniform']),
         'own_labels': st.sampled_from([0.0, 0.2, 0.4]),
         'recent_labels': st.sampled_from([0.0, 0.2]),
-        'random_labels': st.sampled_from([0.0, 0.3]),
-        'history': st.sampled_from([0.0, 0.1]),
+        'random_labels': st.sampled_from([0.0, 0.1]),
+        'history': st.sampled_from([0.0, 0.3]),
         'strict': st.booleans(),
     }
 )
@@ -255,7 +255,7 @@ def test_frozen_test_contexts_do_not_know_what_followed_the_cutoff():
     rng = np.random.default_rng(0)
     types, cutoff = cell_types(db), task.cutoffs['test']
     other = perturbed(db, cutoff, rng)
-    kwargs = {'num_cells': 60, 'recent_labels': 0.2, 'history': 0.1}
+    kwargs = {'num_cells': 60, 'recent_labels': 0.2, 'history': 0.3}
     before = build(db, VAL_TIMESTAMP, types).with_task(task)
     after = build(other, VAL_TIMESTAMP, types).with_task(
         with_changed_labels(task, cutoff, rng)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from torch_geometric_rfm.train import pretrain
+from torch_geometric_rfm.train.run_state import load_state, save_state
 
 ROOT = Path(__file__).parents[2]
 RUN = """
@@ -123,6 +124,23 @@ def test_minutes_count_over_all_parts_of_a_run(databases, config, tmp_path):
     again = run(databases, tmp_path, fields, resume=True)
     assert again.steps == first.steps
     assert again.seconds >= 1.2
+
+
+def test_a_run_from_before_an_option(tmp_path):
+    save_state(tmp_path, {'step': 3}, {'lr': 0.1, 'model': {'channels': 8}})
+    defaults = {'seed': 0, 'model': {'channels': 128, 'copy_attention': []}}
+    now = {'lr': 0.1, 'seed': 0, 'model': {'channels': 8, 'copy_attention': []}}
+    state = load_state(tmp_path, now, defaults)
+    assert state is not None
+    assert state['step'] == 3
+    for changed in (
+        {'seed': 1},
+        {'model': {**now['model'], 'copy_attention': ['text']}},
+    ):
+        with pytest.raises(
+            ValueError, match=f'another configuration: {[*changed][0]} '
+        ):
+            load_state(tmp_path, now | changed, defaults)
 
 
 def test_a_run_of_another_configuration(databases, config, tmp_path):

@@ -8,6 +8,7 @@ from torch_geometric_rfm.audit.scales import label_scales
 
 _WINDOW = 4  # horizons
 _NUM_LATEST = 3
+_PLACE = 'row_number() OVER (PARTITION BY q.row ORDER BY l.time DESC, l.row DESC)'
 
 
 def find_label_summary(task: RawTask, name: str) -> str | None:
@@ -31,31 +32,29 @@ def summarise_labels(connection: Any, task: RawTask, kind: str, asked: str) -> N
     """
     horizon = math.ceil(task.horizon)
     score = f'clip({label_scales(connection).known.score("label")})'
-    whose = _known('until', horizon)
+    known = f'l.time <= until - 1 AND l.time <= until - {horizon}'
     if kind == 'all':
-        earlier = _known(f'until - {_WINDOW * horizon}', horizon)
-        whose += f' AND NOT ({earlier})'
-    else:
-        whose += ' AND l.entity = q.entity'
-    value = 'ln(1 + count(score))' if kind == 'number' else 'favg(score)'
-    if kind == 'latest':
-        value += f' FILTER (WHERE place <= {_NUM_LATEST})'
-    connection.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE summarised AS
-        WITH q(row, entity, until) AS ({asked}),
-        l AS (SELECT row, entity, time, {score} AS score FROM labels
-              WHERE label IS NOT NULL),
-        seen AS (
-            SELECT q.row AS row, score, row_number() OVER (
-                PARTITION BY q.row ORDER BY l.time DESC, l.row DESC) AS place
-            FROM q JOIN l ON {whose}
-        )
-        SELECT q.row AS row, {value} AS v
-        FROM q LEFT JOIN seen ON seen.row = q.row GROUP BY q.row
+        # Of a horizon, without which there is no such cell.
+        window = f'l.time > until - {(_WINDOW + 1) * horizon}'
+        query = f"""
+            WITH q(row, entity, until) AS ({asked}),
+            times AS (SELECT DISTINCT until FROM q),
+            l AS (SELECT time, fsum({score}) AS total, count(*) AS size FROM labels
+                  WHERE label IS NOT NULL GROUP BY time),
+            means AS (SELECT until, fsum(total) / sum(size) AS v
+                      FROM times JOIN l ON {known} AND {window} GROUP BY until)
+            SELECT row, v FROM q LEFT JOIN means USING (until)
         """
-    )
-
-
-def _known(until: str, horizon: int) -> str:
-    return f'l.time <= {until} - 1 AND l.time <= {until} - {horizon}'
+    else:
+        latest = f'QUALIFY {_PLACE} <= {_NUM_LATEST}' if kind == 'latest' else ''
+        value = 'ln(1 + count(score))' if kind == 'number' else 'favg(score)'
+        query = f"""
+            WITH q(row, entity, until) AS ({asked}),
+            l AS (SELECT row, entity, time, {score} AS score FROM labels
+                  WHERE label IS NOT NULL),
+            seen AS (SELECT q.row AS row, score FROM q
+                     JOIN l ON l.entity = q.entity AND {known} {latest})
+            SELECT q.row AS row, {value} AS v
+            FROM q LEFT JOIN seen ON seen.row = q.row GROUP BY q.row
+        """
+    connection.execute(f'CREATE OR REPLACE TEMP TABLE summarised AS {query}')

@@ -15,7 +15,13 @@ from torch_geometric_rfm.cli.evaluation import (
     split_to_score,
 )
 from torch_geometric_rfm.cli.inspect import print_summary
-from torch_geometric_rfm.cli.own_task import EntityTable, LabelFile, SqlFile, own_task
+from torch_geometric_rfm.cli.own_task import (
+    DestinationTable,
+    EntityTable,
+    LabelFile,
+    SqlFile,
+    own_task,
+)
 
 app = typer.Typer(
     name='pyg-rfm',
@@ -143,6 +149,7 @@ def finetune(
     sql: SqlFile = None,
     labels: LabelFile = None,
     entity_table: EntityTable = None,
+    destination_table: DestinationTable = None,
     json: Json = None,
 ) -> None:
     r"""Train on a task, then score it on the test split beside the baselines.
@@ -175,7 +182,9 @@ def finetune(
             predictor = RelationalPredictor.from_pretrained(model, text_encoder)
             predictor.sampling.update(sampling)
         with console.status(f'reading {db}'):
-            first = own_task(db, task, sql, labels, entity_table, horizon)
+            first = own_task(
+                db, task, sql, labels, entity_table, horizon, destination_table
+            )
             stores = [
                 predictor.open_task(db, name, horizon)
                 for name in [first, *(jointly or [])]
@@ -302,6 +311,7 @@ def predict(
     sql: SqlFile = None,
     labels: LabelFile = None,
     entity_table: EntityTable = None,
+    destination_table: DestinationTable = None,
 ) -> None:
     r"""Predict a split, or entities that have no label yet."""
     with _named_errors():
@@ -316,7 +326,9 @@ def predict(
         if random_labels is not None:
             predictor.sampling['random_labels'] = random_labels
         with console.status(f'reading {db}'):
-            source = own_task(db, task, sql, labels, entity_table, horizon)
+            source = own_task(
+                db, task, sql, labels, entity_table, horizon, destination_table
+            )
             store = predictor.open_task(db, source, horizon)
         keys = None
         if entities is not None:
@@ -385,6 +397,7 @@ def evaluate(
     sql: SqlFile = None,
     labels: LabelFile = None,
     entity_table: EntityTable = None,
+    destination_table: DestinationTable = None,
     json: Json = None,
 ) -> None:
     r"""Score a model on a split beside the baselines on the same rows."""
@@ -396,7 +409,9 @@ def evaluate(
         if random_labels is not None:
             predictor.sampling['random_labels'] = random_labels
         with console.status(f'reading {db}'):
-            source = own_task(db, task, sql, labels, entity_table, horizon)
+            source = own_task(
+                db, task, sql, labels, entity_table, horizon, destination_table
+            )
             store = predictor.open_task(db, source, horizon)
         figures = evaluate_task(
             predictor, store, db, split, protocol, _bar(f'{split} split'), num_contexts

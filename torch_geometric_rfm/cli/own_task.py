@@ -4,7 +4,7 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from torch_geometric_rfm.data import Task
+from torch_geometric_rfm.data import LinkTask, Task
 
 SqlFile = Annotated[
     Path | None,
@@ -20,6 +20,12 @@ EntityTable = Annotated[
     str | None,
     typer.Option(help='table of the entities, of --sql and --labels'),
 ]
+DestinationTable = Annotated[
+    str | None,
+    typer.Option(
+        help='table of what is recommended, where --sql and --labels give links'
+    ),
+]
 
 
 def own_task(
@@ -29,6 +35,7 @@ def own_task(
     labels: Path | None,
     entity_table: str | None,
     horizon: str | None,
+    destination_table: str | None = None,
 ) -> str | Task:
     r"""The task that options describe, or its name if it is one of the database.
 
@@ -37,17 +44,23 @@ def own_task(
         ValueError: If options do not go together, or the labels are at fault.
     """
     if sql is None and labels is None:
-        if entity_table is not None:
-            raise ValueError(
-                f"--entity-table goes with --sql or --labels (got '{entity_table}')"
-            )
+        given = {'entity': entity_table, 'destination': destination_table}
+        for what, table in given.items():
+            if table is not None:
+                raise ValueError(
+                    f"--{what}-table goes with --sql or --labels (got '{table}')"
+                )
         return name
     if sql is not None and labels is not None:
         raise ValueError('say either --sql or --labels')
     if entity_table is None:
         raise ValueError('say --entity-table, the table of the entities')
+    kind: type[Task] = Task
+    options: dict[str, Any] = {'name': name}
+    if destination_table is not None:
+        kind, options['destination_table'] = LinkTask, destination_table
     if sql is not None:
-        return Task.from_sql(sql, db, entity_table, horizon, name=name)
+        return kind.from_sql(sql, db, entity_table, horizon, **options)
     assert labels is not None
     if labels.suffix == '.csv':
         # Only strings may be times; numbers are never read as such.
@@ -58,7 +71,7 @@ def own_task(
         frame = pd.read_parquet(labels)
     else:
         raise ValueError(f"--labels must end in .parquet or .csv (got '{labels}')")
-    return Task.from_frame(frame, db, entity_table, horizon, name=name)
+    return kind.from_frame(frame, db, entity_table, horizon, **options)
 
 
 def _as_times(series: pd.Series) -> pd.Series:

@@ -1,4 +1,5 @@
 NUM_LATEST = 3
+r"""How many of the latest labels of an entity have a mean of their own."""
 
 
 def mean_names(label: str) -> tuple[str, str, str]:

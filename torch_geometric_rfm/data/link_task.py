@@ -13,6 +13,8 @@ from torch_geometric_rfm.data.keys import entity_rows, primary_key_index
 from torch_geometric_rfm.data.task import SPLITS, Task
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from relbench.base import BaseTask, Database
 
 
@@ -72,12 +74,12 @@ class LinkTask(Task):
                 f'{classes})'
             )
         db = db or load_database(task.dataset)
-        keys = _keys(db, source.dst_entity_table, name)
+        keys = destination_keys(db, source.dst_entity_table, name)
         frames = []
         for split in SPLITS:
             frame = task.get_table(split, mask_input_cols=False).df
             lists = frame[source.dst_entity_col].tolist()
-            destinations = _positions(lists, keys, source.dst_entity_table, name)
+            destinations = positions(lists, keys, source.dst_entity_table, name)
             columns = {
                 'entity': entity_rows(
                     db, source.src_entity_table, frame[source.src_entity_col], name
@@ -111,6 +113,88 @@ class LinkTask(Task):
         )
         out.validate()
         return out
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        db: Any,
+        entity_table: str,
+        horizon: Any = None,
+        **kwargs: Any,
+    ) -> 'LinkTask':
+        r"""A recommendation task of a data frame with an entity, a time and a
+        destination, or a list of destinations, in each row.
+
+        Args:
+            frame (pd.DataFrame): The links. An entity and time without a destination is
+                a row to be predicted.
+            db (str, Path, relbench.base.Dataset or relbench.base.Database): The
+                database, uncut.
+            entity_table (str): The table of the entities.
+            horizon (str or pd.Timedelta, optional): When links become known, counted
+                from their time. (default: :obj:`None`)
+            **kwargs (optional): The following, and those of :meth:`Task.from_frame` but
+                :obj:`cell_type` and :obj:`classes`.
+            destination_table (str): The table of the destinations.
+            target_col (str, optional): The column of keys of destinations; the one
+                named as their primary key if not given. (default: :obj:`None`)
+            k (int): The number of destinations to recommend. (default: :obj:`10`)
+
+        Raises:
+            ValueError: If a destination does not exist, or stands twice for an entity
+                and time; and as in :meth:`Task.from_frame`.
+
+        Example:
+            >>> from torch_geometric_rfm.testing import toy_database
+            >>> frame = pd.DataFrame({
+            ...     'customer_id': [3, 3, 7, 5],
+            ...     'date': pd.to_datetime(['2021-02-01', '2021-02-01', '2021-05-02',
+            ...                             '2021-09-03']),
+            ...     'shop_id': [0, 2, 1, 3],
+            ... })
+            >>> task = LinkTask.from_frame(
+            ...     frame, toy_database(), 'customers', '30 days', k=2,
+            ...     destination_table='shops',
+            ...     val_timestamp='2021-05-01', test_timestamp='2021-09-01')
+            >>> task.frame['destinations'][0].tolist()
+            [0, 2]
+        """
+        from torch_geometric_rfm.data.link_frame import link_task_from_frame
+
+        return link_task_from_frame(frame, db, entity_table, horizon, **kwargs)
+
+    @classmethod
+    def from_sql(
+        cls,
+        sql: 'str | Path',
+        db: Any,
+        entity_table: str,
+        horizon: Any = None,
+        **kwargs: Any,
+    ) -> 'LinkTask':
+        r"""A recommendation task of a DuckDB query that gives an entity, a time and a
+        destination in each row; see :meth:`Task.from_sql` for what the query sees, and
+        :meth:`from_frame` for further arguments.
+
+        Example:
+            >>> from torch_geometric_rfm.testing import toy_database
+            >>> sql = '''
+            ...     SELECT DISTINCT shop_id, timestamp, customer_id
+            ...     FROM timestamps JOIN orders ON date > timestamp
+            ...     AND date <= timestamp + INTERVAL '{horizon}'
+            ...     JOIN customers USING (customer_id) WHERE shop_id IS NOT NULL
+            ... '''
+            >>> task = LinkTask.from_sql(
+            ...     sql, toy_database(), 'shops', '30 days', name='buyers', k=3,
+            ...     destination_table='customers',
+            ...     val_timestamp='2021-05-01', test_timestamp='2021-09-01')
+            >>> task.destination_table, task.target_col
+            ('customers', 'customer_id')
+        """
+        from torch_geometric_rfm.data.link_frame import link_task_from_sql
+
+        return link_task_from_sql(sql, db, entity_table, horizon, **kwargs)
 
     def with_rows(
         self, db: 'Database', entities: pd.Series, time: Any, split: str = 'predict'
@@ -192,7 +276,12 @@ class LinkTask(Task):
         return {name: float(value) for name, value in figures.items()}
 
 
-def _keys(db: 'Database', table: str, task: str) -> pd.Index:
+def destination_keys(db: 'Database', table: str, task: str) -> pd.Index:
+    r"""The primary keys of the destinations of a task, row numbers without any.
+
+    Raises:
+        ValueError: If the database lacks the table.
+    """
     if table not in db.table_dict:
         raise ValueError(
             f"task '{task}' recommends rows of table '{table}', which the database "
@@ -202,9 +291,14 @@ def _keys(db: 'Database', table: str, task: str) -> pd.Index:
     return pd.RangeIndex(len(db.table_dict[table].df)) if index is None else index
 
 
-def _positions(
+def positions(
     lists: list[Any], keys: pd.Index, table: str, task: str
 ) -> list[NDArray[np.int64]]:
+    r"""The rows of lists of destinations, sorted.
+
+    Raises:
+        ValueError: If a destination does not exist, or stands twice in a list.
+    """
     size = [0 if one is None else len(one) for one in lists]
     flat = [key for one in lists if one is not None for key in one]
     rows = keys.get_indexer(pd.Index(flat)) if flat else np.zeros(0, dtype=np.int64)

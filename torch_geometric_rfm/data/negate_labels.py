@@ -31,9 +31,9 @@ def negate_labels(cells: CellData) -> CellData:
     first = cells.column[:1] if ptr is None else cells.column[ptr[:-1]]
     asked = torch.zeros_like(cells.column_embedding[:, 0], dtype=torch.bool)
     asked[first] = True
-    if (names := cells.get('column_names')) is not None:
-        means = {name for i in first.unique() for name in mean_names(names[i])}
-        asked |= torch.tensor([name in means for name in names], device=asked.device)
+    names = cells.phrases
+    means = {name for i in first.unique().tolist() for name in mean_names(names[i])}
+    asked |= torch.tensor([name in means for name in names], device=asked.device)
     boolean = cells.cell_type == CellType.BOOLEAN
     changed = asked[cells.column] & (boolean | (cells.cell_type == CellType.NUMBER))
     out.value = torch.where(changed, -cells.value, cells.value)

@@ -52,7 +52,7 @@ def task_from_frame(
     if split_col is None and 'split' in frame and target_col != 'split':
         split_col = 'split'
     taken = [split_col, known_col]
-    entity_col, time_col, target_col = _choose_columns(
+    entity_col, time_col, target_col = choose_columns(
         frame, database, entity_table, (entity_col, time_col, target_col), taken, where
     )
     time = _times(frame, time_col, where)
@@ -129,7 +129,7 @@ def _check_name(name: str, entity_table: str, db: 'Database') -> None:
         )
 
 
-def _choose_columns(
+def choose_columns(
     frame: pd.DataFrame,
     db: 'Database',
     entity_table: str,
@@ -137,6 +137,12 @@ def _choose_columns(
     others: list[str | None],
     where: str,
 ) -> tuple[str, str, str]:
+    r"""The columns of entities, times and labels: those given, else the only ones that
+    can be.
+
+    Raises:
+        ValueError: If a column does not exist, or columns cannot be told apart.
+    """
     known = ', '.join(map(str, frame.columns))
     repeated = frame.columns[frame.columns.duplicated()]
     if len(repeated):

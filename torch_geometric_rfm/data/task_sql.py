@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,13 @@ def task_from_sql(
     name: str = 'task',
     timestamps: Any = None,
     check_horizon: bool = True,
+    make: Callable[..., Task] = task_from_frame,
+    gather: Callable[[pd.DataFrame, list[str], str], pd.DataFrame] | None = None,
     **kwargs: Any,
 ) -> Task:
     r"""A task of a label query; see
-    :meth:`~torch_geometric_rfm.data.Task.from_sql`.
+    :meth:`~torch_geometric_rfm.data.Task.from_sql`. What makes it of the result, and
+    brings the result to one row of an entity and time, differ for links.
     """
     source = db if hasattr(db, 'table_dict') else load_dataset(db)
     database = load_database(source)
@@ -51,10 +55,15 @@ def task_from_sql(
         kwargs['val_timestamp'] = cutoffs[0]
     if 'test_timestamp' not in kwargs:
         kwargs['test_timestamp'] = cutoffs[1]
-    task = task_from_frame(frame, database, entity_table, horizon, name=name, **kwargs)
+    task = make(frame, database, entity_table, horizon, name=name, **kwargs)
     if check_horizon:
+        keys = [task.entity_col, task.time_col]
+        if gather is not None:
+            frame = gather(frame, keys, task.target_col)
         for cutoff in sorted(set(task.cutoffs.values())):
             cut = run_query(query, database, extra, cutoff, where)
+            if gather is not None:
+                cut = gather(cut, keys, task.target_col)
             _check_known(task, frame, cut, cutoff, where)
     return task
 

@@ -60,7 +60,8 @@ class ContextLoader(DataLoader):
             :class:`~torch_geometric_rfm.sampler.RandomLabels`.
             (default: :obj:`0.3`, :obj:`0.0`, :obj:`0.0`)
         history (float): Share of the cells at most for summaries of what is known of
-            the seed's entity, see :class:`~torch_geometric_rfm.sampler.History`.
+            the seed's entity and of all labels, see
+            :class:`~torch_geometric_rfm.sampler.History`.
             (default: :obj:`0.0`)
         strict, num_threads: See
             :class:`~torch_geometric_rfm.sampler.ContextSampler`.

@@ -99,10 +99,11 @@ class SharePolicy:
 @dataclass(frozen=True)
 class History(SharePolicy):
     r"""Summaries of all that is known by then, of which a context has room for little:
-    of the labels of the seed's entity, and of its children their number over each
-    foreign key, in all and within the last one and four horizons of the task, and the
-    means of their numbers. They are cells of the seed's row; seeds that are no rows of
-    a task have none. See :class:`~torch_geometric_rfm.sampler.EntityHistory` and
+    of the labels of the seed's entity, and of everyone's lately; and of the entity's
+    children their number over each foreign key, in all and within the last one and four
+    horizons of the task, and the means of their numbers. They are cells of the seed's
+    row; seeds that are no rows of a task have none. See
+    :class:`~torch_geometric_rfm.sampler.EntityHistory` and
     :class:`~torch_geometric_rfm.sampler.LabelHistory`.
 
     Args:

@@ -60,10 +60,10 @@ class EntityHistory:
     ) -> None:
         self.store, self.strict = store.store.arrays, strict
         self.labels = LabelHistory(store)
-        own = self.labels.names[:num_cells]
-        children, self.arrays = _plan(store, num_cells - len(own), num_children)
-        self.names = [*own, *children]
-        self.num_labels = len(own)
+        names = self.labels.names[:num_cells]
+        self.num_label_cells = len(names)
+        children, self.arrays = _plan(store, num_cells - len(names), num_children)
+        self.names = [*names, *children]
         self.mean, self.std = np.zeros(len(self.names)), np.ones(len(self.names))
         train = np.flatnonzero(store.split == 'train')
         train = train[:: max(1, -(-train.size // _MAX_ROWS))]
@@ -90,8 +90,8 @@ class EntityHistory:
             rows: :obj:`[B]` their rows in the store.
             until: :obj:`[B]` up to when each may look.
         """
-        labels = self.labels.values(rows, until)[:, : self.num_labels]
-        children = np.empty((len(rows), len(self.names) - self.num_labels))
+        labels = self.labels.values(rows, until)[:, : self.num_label_cells]
+        children = np.empty((len(rows), len(self.names) - self.num_label_cells))
         summarise(self.store, self.arrays, rows, until - self.strict, children)
         return (np.concatenate([labels, children], axis=1) - self.mean) / self.std
 

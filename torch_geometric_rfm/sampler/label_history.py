@@ -16,8 +16,8 @@ class LabelHistory:
     everyone's in the last four horizons of the task; and the number of the entity's, as
     :math:`\log(1 + n)`.
 
-    Tasks that ask once about each entity have no own labels to summarise, and those
-    without a horizon no window.
+    Tasks whose train rows ask once about each entity have no own labels to summarise,
+    and those without a horizon no window.
 
     Args:
         store (TaskStore): The database with a task.
@@ -39,7 +39,10 @@ class LabelHistory:
 
     def __init__(self, store: TaskStore) -> None:
         self.arrays, task = store.arrays, store.task
-        self.has_own = bool((np.diff(self.arrays.own_start) > 1).any())
+        # By train rows alone: what comes later must not change what contexts hold.
+        train = (store.split == 'train') & ~np.isnan(self.arrays.value)
+        entity = self.arrays.entity[train] - self.arrays.first_entity
+        self.has_own = bool(np.bincount(entity).max(initial=0) > 1)
         self.names: list[str] = []
         if task.cell_type not in (CellType.NUMBER, CellType.BOOLEAN):
             return
@@ -50,10 +53,9 @@ class LabelHistory:
             self.names.append(everyone)
         if self.has_own:
             self.names.append(f'number of known {task.name}')
-        whole = np.array([0, len(self.arrays.label_row)])
         value = self.arrays.value.astype(np.float64)
         self.own_sum = running_sums(value[self.arrays.own_row], self.arrays.own_start)
-        self.all_sum = running_sums(value[self.arrays.label_row], whole)
+        self.all_sum = np.cumsum(value[self.arrays.label_row])
 
     def values(
         self, rows: NDArray[np.int64], until: NDArray[np.int64]

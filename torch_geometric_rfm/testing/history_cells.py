@@ -65,9 +65,12 @@ def wrong_summaries(
     entity = view.task.frame['entity'].to_numpy()
     entity_time = view.raw.time(view.task.entity_table)
 
+    score = _clip(view.label, *view.label_scale)
+
     def value(index: int, until: int) -> float:
         if summary.labels is not None:
-            return _label_value(view, summary.labels, entity == entity[index], until)
+            own = entity == entity[index]
+            return _label_value(view, score, summary.labels, own, until)
         if entity_time[entity[index]] > until:
             return float('nan')
         return _value(view.raw, summary, entity[index], until)
@@ -90,11 +93,15 @@ def wrong_summaries(
 
 
 def _label_value(
-    view: 'ContextView', what: str, own: NDArray[np.bool_], until: int
+    view: 'ContextView',
+    score: NDArray[np.float64],
+    what: str,
+    own: NDArray[np.bool_],
+    until: int,
 ) -> float:
     assert view.task is not None
     horizon = math.ceil(view.task.horizon.total_seconds())
-    time, score = view.label_time, _clip(view.label, *view.label_scale)
+    time = view.label_time
 
     def known(until: int) -> NDArray[np.bool_]:
         return (time < until) & (time + horizon <= until) & ~np.isnan(score)
