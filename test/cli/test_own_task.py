@@ -110,14 +110,14 @@ def test_recommendations_of_a_query(tmp_path):
     ]  # fmt: skip
     figures = tmp_path / 'figures.json'
     run(
-        'finetune', REL_F1, 'circuits', *own, '--minutes', 0.02, '--num-cells', 32,
+        'finetune', REL_F1, 'visits', *own, '--minutes', 0.02, '--num-cells', 32,
         '--from-scratch', '--text-encoder', 'hashing', '--out', tmp_path / 'run',
         '--json', figures,
     )  # fmt: skip
     assert 0 < json.loads(figures.read_text())['metrics']['map'] < 1
     out = tmp_path / 'best.csv'
     run(
-        'predict', REL_F1, 'circuits', *own, '--model', tmp_path / 'run',
+        'predict', REL_F1, 'visits', *own, '--model', tmp_path / 'run',
         '--split', 'val', '--k', 3, '--out', out,
     )  # fmt: skip
     best = pd.read_csv(out)

@@ -42,7 +42,7 @@ def test_is_the_task_of_relbench():
             'drivers',
             expected.horizon,
             destination_table='circuits',
-            name='circuits',
+            name='driver-circuits',
             k=source.eval_k,
         )
         pd.testing.assert_frame_equal(

@@ -301,13 +301,6 @@ class ContextSampler:
         until = np.minimum(until, NEVER - 1)
         if self.task_store is None:
             self.check_times(seeds, until)
-        elif (until > self._task_arrays.time[seeds]).any():
-            i = int(np.argmax(until > self._task_arrays.time[seeds]))
-            raise ValueError(
-                f'visible_until must not be later than the row of the task table that '
-                f'is asked about, whose label would be seen (got {until[i]} for row '
-                f'{seeds[i]} of {self._task_arrays.time[seeds[i]]})'
-            )
         return seeds, times, until
 
     def _sample_chunk(

@@ -22,9 +22,9 @@ class Summary(NamedTuple):
 
     table: str | None = None
     key: str = ''
-    labels: str | None = None  # mean, mean of the latest, number, or mean of all
     column: str | None = None  # whose mean it is; their number if none
     window: int | None = None  # seconds that count; all if none
+    labels: str | None = None  # mean, mean of the latest, number, or mean of all
 
 
 def summaries_of(view: 'ContextView') -> dict[str, Summary]:
