@@ -4,9 +4,9 @@ r"""What the pretrained model of the package uses, by taking it away.
         driver-position --json ablations.json --rst docs/ablations.txt
 
 The weights stay as they are; zero-shot test scores under the rolling protocol without
-past labels of the entity or their summaries, with labels of others, without each attention
-or copying, with column phrases dealt out anew, and without relative times, absolute ones
-or the calendar.
+past labels of the entity or their summaries, with labels of others, without each
+attention or copying, with column phrases dealt out anew, and without relative times,
+absolute ones or the calendar.
 """
 
 import argparse
@@ -97,16 +97,15 @@ def shuffled_phrases(cells: CellData) -> CellData:
     return cells
 
 
-def ways(model: RelationalTransformer) -> dict[str, tuple[Any, dict[str, float]]]:
+def ways(predictor: RelationalPredictor) -> dict[str, tuple[Any, dict[str, float]]]:
     r"""For each ablation what holds while it is scored, and how it samples."""
+    model = predictor.model
     out: dict[str, tuple[Any, dict[str, float]]] = {
         'as it is': (nullcontext(), {}),
         'without past labels of the entity': (
             nullcontext(),
             {'own_labels': 0.0, 'history': 0.0},
         ),
-        'without them, but for summaries': (nullcontext(), {'own_labels': 0.0}),
-        'without summaries alone': (nullcontext(), {'history': 0.0}),
         'with a tenth for recent labels of others': (
             nullcontext(),
             {'recent_labels': 0.1},
@@ -116,6 +115,9 @@ def ways(model: RelationalTransformer) -> dict[str, tuple[Any, dict[str, float]]
             {'random_labels': 0.1},
         ),
     }
+    if predictor.sampling['history']:
+        out['without them, but for summaries'] = (nullcontext(), {'own_labels': 0.0})
+        out['without summaries'] = (nullcontext(), {'history': 0.0})
     for name in model.attentions:
         out[f'without {name} attention'] = (without_attention(model, name), {})
     out['with column phrases shuffled'] = (changed_cells(model, shuffled_phrases), {})
@@ -139,7 +141,7 @@ def main() -> None:
     predictor = RelationalPredictor.from_pretrained(args.model)
     stores = [predictor.open_task(args.db, task) for task in args.tasks]
     figures: dict[str, list[dict[str, float]]] = {}
-    for name, (ablation, sampling) in ways(predictor.model).items():
+    for name, (ablation, sampling) in ways(predictor).items():
         with ablation:
             figures[name] = [
                 score_rows(

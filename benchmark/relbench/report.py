@@ -3,7 +3,8 @@ r"""Turns the lines of results into tables and plots.
     python benchmark/relbench/report.py --out report --plots
 
 A cell is the mean over seeds with its 95 % interval; in bold is what is better than
-every other model by a paired bootstrap over the entities of the split and over seeds.
+every other model by a paired bootstrap over the entities of the split and over seeds,
+and of two models at a time the tasks on which it tells them apart.
 Published figures have a column and, those of other systems, a table of their own.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmark.relbench.averages import averaged_score
+from benchmark.relbench.duels import duels
 from benchmark.relbench.inputs import PROTOCOLS
 from benchmark.relbench.metrics import LESS_IS_BETTER, MAIN
 from benchmark.relbench.models import MODELS
@@ -23,16 +25,6 @@ from benchmark.relbench.rst import markdown, to_rst
 from benchmark.relbench.run import RESULTS
 from benchmark.relbench.table import Cell, cells_of, different_versions
 
-DUELS = [
-    (model, rival)
-    for model in (
-        'relational-transformer',
-        'relational-transformer-joint',
-        'relational-transformer-zero-shot',
-        'relational-transformer-fine-tuned',
-    )
-    for rival in ('lightgbm-relational', 'rdl-gnn', 'entity-mean-known')
-]
 COLUMNS = [(protocol, split) for protocol in PROTOCOLS for split in ('val', 'test')]
 
 
@@ -51,41 +43,11 @@ def report(lines: list[dict[str, Any]], folder: Path, bold: bool = True) -> str:
         _section(database, task, group, folder, bold)
         for (database, task), group in sorted(groups.items())
     ]
-    sections[:0] = [_duels(groups), _averages(groups, folder)]
+    sections[:0] = [duels(groups, folder, bold), _averages(groups, folder)]
     for database in sorted({key[0] for key in groups}):
         own = {task: g[0] for (db, task), g in groups.items() if db == database}
         sections += _published_table(database, own)
     return '\n'.join(sections)
-
-
-def _duels(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
-    # On how many tasks one model is better than another, by the means over seeds.
-    rows = []
-    for one, other in DUELS:
-        for protocol in PROTOCOLS:
-            won, lost = [], []
-            for (_, task), lines in sorted(groups.items()):
-                metric = MAIN[lines[0]['kind']]
-                values = [
-                    [
-                        line['metrics']['test'][metric]
-                        for line in lines
-                        if (line['model'], line['protocol']) == (model, protocol)
-                    ]
-                    for model in (one, other)
-                ]
-                if all(values):
-                    first, second = (sum(value) / len(value) for value in values)
-                    less = metric in LESS_IS_BETTER
-                    (won if (first < second) == less else lost).append(task)
-            if won or lost:
-                count = f'{len(won)} of {len(won) + len(lost)}'
-                rows.append([f'{one}, {other}', protocol, count, ', '.join(lost)])
-    if not rows:
-        return ''
-    header = ['models', 'protocol', 'tasks on which the first is better', 'not on']
-    title = '## Two models at a time, means on test'
-    return '\n'.join([title, '', *markdown(header, rows), ''])
 
 
 def _averages(groups: dict[tuple[str, str], list[dict[str, Any]]], folder: Path) -> str:

@@ -61,19 +61,35 @@ def cells_of(
 
 
 def _mark_best(cells: list[Cell], folder: Path, split: str = 'test') -> None:
-    kind = cells[0].lines[0]['kind']
-    metric = MAIN[kind]
+    metric = MAIN[cells[0].lines[0]['kind']]
     sign = -1 if metric in LESS_IS_BETTER else 1
     ranked = sorted(cells, key=lambda c: -sign * c.values(split, metric).mean())
-    entity = load_entities(cells[0].lines[0], folder, split)
+    curves = resampled_scores(ranked, folder, split)
+    if curves is None or len(curves) < 2:
+        return
+    if all(is_better(curves[0], other) for other in curves[1:]):
+        ranked[0].best.add(split)
+
+
+def resampled_scores(
+    cells: list[Cell], folder: Path, split: str = 'test'
+) -> list[np.ndarray] | None:
+    r"""The goodness of models of one task and protocol under resamples that they share;
+    :obj:`None` without predictions or entities, where nothing is called significant.
+
+    Raises:
+        ValueError: If predictions are of other labels than others.
+    """
+    entity = load_entities(cells[0].lines[0], folder, split) if cells else None
     if entity is None:
-        return  # Without the entities nothing is called significant.
+        return None
+    kind = cells[0].lines[0]['kind']
     curves, weights, truth = [], resamples(entity), None
-    for cell in ranked:
+    for cell in cells:
         found = [load_predictions(line, folder) for line in cell.lines]
         known = [one[split] for one in found if one is not None]
         if len(known) < len(cell.lines):
-            return  # Without predictions nothing is called significant.
+            return None
         label = known[0][0]
         truth = label if truth is None else truth
         if not np.array_equal(truth, label) or len(label) != len(entity):
@@ -84,8 +100,7 @@ def _mark_best(cells: list[Cell], folder: Path, split: str = 'test') -> None:
                 'results file'
             )
         curves.append(resampled(kind, label, [one[1] for one in known], weights))
-    if len(curves) > 1 and all(is_better(curves[0], other) for other in curves[1:]):
-        ranked[0].best.add(split)
+    return curves
 
 
 def different_versions(lines: Iterable[dict[str, Any]]) -> dict[str, list[str]]:

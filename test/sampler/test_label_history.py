@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from torch_geometric_rfm.data import CellType, negate_labels
+from torch_geometric_rfm.data.cell_data import concatenate
 from torch_geometric_rfm.loader import ContextLoader
+from torch_geometric_rfm.nn.copy_attention import copy_edges
 from torch_geometric_rfm.sampler import EntityHistory, LabelHistory
 from torch_geometric_rfm.testing import toy_task_store
 
@@ -134,7 +136,9 @@ def test_cells_of_a_context():
         history = EntityHistory(store, 11, 64)
         entity = store.arrays.entity[rows]
         expected = oracle(store, entity, until)
-        expected = (expected - history.mean[:4]) / history.std[:4]
+        # Means are in the unit of labels, as those are that a context shows.
+        assert history.is_label_mean.nonzero()[0].tolist() == [0, 1, 2]
+        expected[:, 3] = (expected[:, 3] - history.mean[3]) / history.std[3]
         for k, name in enumerate(NAMES):
             column = cells.column_names.index(name)
             at = (cells.column == column).nonzero().view(-1)
@@ -162,3 +166,26 @@ def test_opposite_labels_have_the_opposite_mean(kind):
     torch.testing.assert_close(
         negated.column_quantiles, expected.column_quantiles, atol=1e-4, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize('kind', ['binary', 'regression'])
+def test_labels_may_be_copied_from_their_means(kind):
+    store = toy_task_store(kind)
+    arguments = {'num_cells': 40, 'batch_size': 32, 'history': 0.3, 'own_labels': 0.2}
+    cells = next(iter(ContextLoader(store, input_nodes='val', **arguments)))
+    other = next(iter(ContextLoader(store, num_cells=40, batch_size=8)))
+    label = cells.column_names.index(f'{store.task.target_col} of {store.task.name}')
+    means = [name for name in LabelHistory(store).names if name.startswith('mean')]
+    for batch in (cells, concatenate([cells, other]), concatenate([other, cells])):
+        index = batch.mask.nonzero().view(-1)
+        query, key = copy_edges(batch, index, ('number', 'boolean'))
+        assert torch.equal(batch.batch[index[query]], batch.batch[key])
+        found = [batch.phrases[column] for column in batch.column[key].tolist()]
+        assert set(found) == {cells.column_names[label], *means}
+        # As many as there are to see, in the unit of the labels themselves.
+        shown = [batch.phrases[column] for column in batch.column.tolist()]
+        assert found.count(means[0]) == shown.count(means[0]) > 20
+    one = store.arrays.value[~np.isnan(store.arrays.value)]
+    at = cells.column == cells.column_names.index(means[0])
+    assert cells.value[at].min() >= one.min() - 1e-6
+    assert cells.value[at].max() <= one.max() + 1e-6

@@ -76,6 +76,8 @@ def make_summary(
     seeds = f'SELECT DISTINCT idx, entity, visible_until - {late} FROM seeds'
     _summarise(connection, raw, task, summary, cutoff, seeds)
     connection.execute('CREATE OR REPLACE TEMP TABLE summary AS FROM summarised')
+    if isinstance(summary, str) and summary != 'number':
+        return Scale(0.0, 1.0)  # Means of labels are in the unit of labels.
     train = f"""
         SELECT row, entity, time - {late} FROM (
             SELECT *, row_number() OVER (ORDER BY row) - 1 AS place,

@@ -45,6 +45,9 @@ class CellData(Data):
         column_quantiles (Tensor): :obj:`[C, 33]` for each column the edges of bins
             of equal shares, see
             :func:`~torch_geometric_rfm.data.column_quantiles`.
+        copy_column (Tensor): :obj:`[C]` for each column the one whose unit its values
+            have: its own, or for means of labels that of labels; its own where there is
+            no such attribute.
         candidate_embedding (Tensor): :obj:`[K, text_channels]` the values that
             categories to predict may have.
         candidate_column (Tensor): :obj:`[K]` the column of each.
@@ -76,7 +79,7 @@ class CellData(Data):
             return self.text_embedding.size(0)
         if key == 'target_candidate':
             return self.candidate_embedding.size(0)
-        if key in ('column', 'candidate_column'):
+        if key in ('column', 'candidate_column', 'copy_column'):
             return self.column_embedding.size(0)
         if key in ('fkey_type', 'fkey_target_type'):
             phrases = self.get('fkey_embedding')
@@ -167,6 +170,9 @@ def _complete(batches: list[CellData]) -> None:
         'candidate_embedding': lambda cells: cells.text_embedding[:0],
         'candidate_column': lambda cells: cells.column[:0],
         'target_candidate': lambda cells: torch.zeros_like(cells.column),
+        'copy_column': lambda cells: torch.arange(
+            cells.column_embedding.size(0), device=cells.column.device
+        ),
     }
     for key, make in empty.items():
         lacking = [cells for cells in batches if cells.get(key) is None]

@@ -16,7 +16,9 @@ class CopyAttention(torch.nn.Module):
     r"""Copies values that a context shows into predictions.
 
     A cell copies from the visible ones :math:`\mathcal{C}(i)` of its own column in its
-    context, strings and categories from all visible strings there:
+    context, or of one in the same unit (labels from their means that
+    :class:`~torch_geometric_rfm.sampler.LabelHistory` makes), strings and categories
+    from all visible strings there:
 
     .. math::
         \mathbf{p}_i = \frac{s_i}{H} \sum_{h=1}^{H} \sum_{j \in \mathcal{C}(i)}
@@ -172,8 +174,8 @@ class CopyAttention(torch.nn.Module):
 def copy_edges(
     cells: CellData, index: Tensor, types: Sequence[str] = COPIED
 ) -> tuple[Tensor, Tensor]:
-    r"""What each cell may copy: visible cells of its column in its context, of strings
-    and categories all visible ones, but never itself.
+    r"""What each cell may copy: visible cells of its column in its context, or of one
+    in the same unit, of strings and categories all visible ones, but never itself.
 
     Args:
         cells (CellData): The contexts.
@@ -193,7 +195,9 @@ def copy_edges(
     # Cells of one group may copy each other. Vectors are of their column alone.
     kind, num_columns = cells.cell_type, cells.column_embedding.size(0)
     string = (kind == CellType.CATEGORY) | (kind == CellType.TEXT)
-    group = torch.where(string, num_columns, cells.column)
+    shared = cells.get('copy_column')
+    column = cells.column if shared is None else shared[cells.column]
+    group = torch.where(string, num_columns, column)
     group = group + (num_columns + 1) * cells.batch_or_zeros
     visible = (~cells.mask).nonzero().view(-1)
     sorted_group, order = group[visible].sort(stable=True)

@@ -120,10 +120,15 @@ class ContextSampler:
             'fkey_embedding': fkey_embedding(source),
         }
         if self.history is not None:
-            self.shared['column_names'] = [*source.column_names, *self.history.names]
+            names = [*source.column_names, *self.history.names]
+            self.shared['column_names'] = names
             for key in ('column_embedding', 'column_quantiles'):
                 both = [self.shared[key], getattr(self.history, key)]
                 self.shared[key] = torch.cat(both)
+            copy_column = torch.arange(len(names))
+            summaries = copy_column[len(source.column_names) :]
+            summaries[self.history.is_label_mean] = len(self.store.column_names)
+            self.shared['copy_column'] = copy_column
 
     def _history(self, strict: bool) -> EntityHistory | None:
         policies = [p for p in self.policies if isinstance(p, History)]

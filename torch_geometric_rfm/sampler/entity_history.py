@@ -23,8 +23,9 @@ class EntityHistory:
     :class:`~torch_geometric_rfm.sampler.LabelHistory`. Then, for each foreign key that
     leads to the entity's table, the number of children, as :math:`\log(1 + n)`, in
     all and, where they have times, in the last one and four horizons of the task, and
-    the mean of each of their numbers and booleans over the latest of them. All are
-    normalised, as numbers are, with statistics from train rows at their own times.
+    the mean of each of their numbers and booleans over the latest of them. Means of
+    labels have the unit of labels; all others are normalised, as numbers are, with
+    statistics from train rows at their own times.
 
     Args:
         store (TaskStore): The database with a task.
@@ -36,6 +37,7 @@ class EntityHistory:
     Attributes:
         names (list[str]): What each cell is called.
         column_embedding (Tensor): :obj:`[cells, text_channels]` of the names.
+        is_label_mean (np.ndarray): :obj:`[cells]` whether it is a mean of labels.
         column_quantiles (Tensor): :obj:`[cells, 33]`, see
             :func:`~torch_geometric_rfm.data.column_quantiles`.
 
@@ -64,6 +66,8 @@ class EntityHistory:
         self.num_label_cells = len(names)
         children, self.arrays = _plan(store, num_cells - len(names), num_children)
         self.names = [*names, *children]
+        self.is_label_mean = np.zeros(len(self.names), dtype=bool)
+        self.is_label_mean[: len(names)] = self.labels.is_mean[: len(names)]
         self.mean, self.std = np.zeros(len(self.names)), np.ones(len(self.names))
         train = np.flatnonzero(store.split == 'train')
         train = train[:: max(1, -(-train.size // _MAX_ROWS))]
@@ -72,8 +76,9 @@ class EntityHistory:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore', RuntimeWarning)  # All-NaN columns.
                 mean, std = np.nanmean(found, axis=0), np.nanstd(found, axis=0)
-            self.mean = np.nan_to_num(mean)
-            self.std = np.where(std > 1e-6, std, 1.0)  # False for NaN.
+            own_unit = ~self.is_label_mean
+            self.mean = np.where(own_unit, np.nan_to_num(mean), 0.0)
+            self.std = np.where(own_unit & (std > 1e-6), std, 1.0)  # False for NaN.
         normal = (found - self.mean) / self.std
         edges = [quantiles_of(column) for column in normal.T]
         self.column_quantiles = torch.from_numpy(

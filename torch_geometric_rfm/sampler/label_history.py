@@ -24,6 +24,8 @@ class LabelHistory:
 
     Attributes:
         names (list[str]): What each summary is called.
+        is_mean (np.ndarray): :obj:`[len(names)]` whether it is a mean, in the unit of
+            normalised labels.
 
     Example:
         >>> from torch_geometric_rfm.testing import toy_task_store
@@ -44,6 +46,7 @@ class LabelHistory:
         entity = self.arrays.entity[train] - self.arrays.first_entity
         self.has_own = bool(np.bincount(entity).max(initial=0) > 1)
         self.names: list[str] = []
+        self.is_mean = np.zeros(0, dtype=bool)
         if task.cell_type not in (CellType.NUMBER, CellType.BOOLEAN):
             return
         *own, everyone = mean_names(f'{task.target_col} of {task.name}')
@@ -53,6 +56,7 @@ class LabelHistory:
             self.names.append(everyone)
         if self.has_own:
             self.names.append(f'number of known {task.name}')
+        self.is_mean = np.array([name in (*own, everyone) for name in self.names], bool)
         value = self.arrays.value.astype(np.float64)
         self.own_sum = running_sums(value[self.arrays.own_row], self.arrays.own_start)
         self.all_sum = np.cumsum(value[self.arrays.label_row])

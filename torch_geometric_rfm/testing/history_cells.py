@@ -82,6 +82,8 @@ def wrong_summaries(
     )
     train = np.flatnonzero((view.task.frame['split'] == 'train').to_numpy())
     train = train[:: max(1, -(-train.size // _MAX_ROWS))]
+    if summary.labels not in (None, 'number'):
+        train = train[:0]  # Means of labels are in the unit of labels.
     known = np.array([value(i, view.label_time[i] - late) for i in train.tolist()])
     known = known[~np.isnan(known)]
     mean, std = (known.mean(), known.std()) if known.size else (0.0, 1.0)

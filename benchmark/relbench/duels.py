@@ -1,0 +1,88 @@
+r"""On how many tasks one model is better than another."""
+
+from pathlib import Path
+from typing import Any
+
+from benchmark.relbench.bootstrap import is_better
+from benchmark.relbench.inputs import PROTOCOLS
+from benchmark.relbench.metrics import LESS_IS_BETTER, MAIN
+from benchmark.relbench.rst import markdown
+from benchmark.relbench.table import Cell, resampled_scores
+
+Lines = list[dict[str, Any]]
+
+BY_VAL = 'relational-transformer or -joint, by val'
+CHOICES = {BY_VAL: ('relational-transformer', 'relational-transformer-joint')}
+r"""Of several models the one that is better on val of a task."""
+
+MODELS = (
+    'relational-transformer',
+    'relational-transformer-joint',
+    BY_VAL,
+    'relational-transformer-zero-shot',
+    'relational-transformer-fine-tuned',
+)
+RIVALS = ('lightgbm-relational', 'rdl-gnn', 'entity-mean-known')
+
+
+def duels(groups: dict[tuple[str, str], Lines], folder: Path, bold: bool = True) -> str:
+    r"""Markdown of all pairs of models, by the means over seeds.
+
+    Args:
+        groups: The lines of each database and task.
+        folder: Where their predictions are.
+        bold: Whether to mark the tasks on which a paired bootstrap tells the two apart,
+            which takes minutes.
+    """
+    results: dict[tuple[str, str, str], tuple[list[str], list[str]]] = {}
+    for (_, task), lines in sorted(groups.items()):
+        for protocol in PROTOCOLS:
+            cells = _cells([line for line in lines if line['protocol'] == protocol])
+            curves = resampled_scores(list(cells.values()), folder) if bold else None
+            found = dict(zip(cells, curves)) if curves else {}
+            for pair in [(m, r) for m in MODELS for r in RIVALS]:
+                one, other = (_choose(cells, name) for name in pair)
+                if one is None or other is None:
+                    continue
+                is_won = _goodness(cells[one]) > _goodness(cells[other])
+                better, worse = (one, other) if is_won else (other, one)
+                told = bool(found) and is_better(found[better], found[worse])
+                row = results.setdefault((*pair, protocol), ([], []))
+                row[0 if is_won else 1].append(f'**{task}**' if told else task)
+    rows = [
+        [
+            f'{one}; {other}',
+            protocol,
+            f'{len(won)} of {len(won) + len(lost)}',
+            ', '.join(won),
+            ', '.join(lost),
+        ]
+        for one in MODELS
+        for other in RIVALS
+        for protocol in PROTOCOLS
+        for won, lost in [results.get((one, other, protocol), ([], []))]
+        if won or lost
+    ]
+    if not rows:
+        return ''
+    header = ['models', 'protocol', 'the first is better', 'on', 'not on']
+    title = '## Two models at a time, means on test'
+    return '\n'.join([title, '', *markdown(header, rows), ''])
+
+
+def _cells(lines: Lines) -> dict[str, Cell]:
+    cells: dict[str, Cell] = {}
+    for line in lines:
+        cells.setdefault(line['model'], Cell([])).lines.append(line)
+    return cells
+
+
+def _goodness(cell: Cell, split: str = 'test') -> float:
+    metric = MAIN[cell.lines[0]['kind']]
+    sign = -1 if metric in LESS_IS_BETTER else 1
+    return sign * float(cell.values(split, metric).mean())
+
+
+def _choose(cells: dict[str, Cell], name: str) -> str | None:
+    known = [model for model in CHOICES.get(name, (name,)) if model in cells]
+    return max(known, key=lambda model: _goodness(cells[model], 'val'), default=None)
