@@ -4,7 +4,7 @@ r"""What the pretrained model of the package uses, by taking it away.
         driver-position --json ablations.json --rst docs/ablations.txt
 
 The weights stay as they are; zero-shot test scores under the rolling protocol without
-past labels of the entity or their summaries, with labels of others, without each
+past labels of the entity, or summaries, with labels of others, without each
 attention or copying, with column phrases dealt out anew, and without relative times,
 absolute ones or the calendar.
 """
@@ -102,10 +102,7 @@ def ways(predictor: RelationalPredictor) -> dict[str, tuple[Any, dict[str, float
     model = predictor.model
     out: dict[str, tuple[Any, dict[str, float]]] = {
         'as it is': (nullcontext(), {}),
-        'without past labels of the entity': (
-            nullcontext(),
-            {'own_labels': 0.0, 'history': 0.0},
-        ),
+        'without past labels of the entity': (nullcontext(), {'own_labels': 0.0}),
         'with a tenth for recent labels of others': (
             nullcontext(),
             {'recent_labels': 0.1},
@@ -116,8 +113,9 @@ def ways(predictor: RelationalPredictor) -> dict[str, tuple[Any, dict[str, float
         ),
     }
     if predictor.sampling['history']:
-        out['without them, but for summaries'] = (nullcontext(), {'own_labels': 0.0})
         out['without summaries'] = (nullcontext(), {'history': 0.0})
+        without_both = {'own_labels': 0.0, 'history': 0.0}
+        out['without past labels and summaries'] = (nullcontext(), without_both)
     for name in model.attentions:
         out[f'without {name} attention'] = (without_attention(model, name), {})
     out['with column phrases shuffled'] = (changed_cells(model, shuffled_phrases), {})

@@ -13,7 +13,7 @@ Lines = list[dict[str, Any]]
 
 BY_VAL = 'relational-transformer or -joint, by val'
 CHOICES = {BY_VAL: ('relational-transformer', 'relational-transformer-joint')}
-r"""Of several models the one that is better on val of a task."""
+r"""Of several models the one that is better on val of a task, or all there is."""
 
 MODELS = (
     'relational-transformer',
@@ -38,6 +38,12 @@ def duels(groups: dict[tuple[str, str], Lines], folder: Path, bold: bool = True)
     for (_, task), lines in sorted(groups.items()):
         for protocol in PROTOCOLS:
             cells = _cells([line for line in lines if line['protocol'] == protocol])
+            named = {
+                *RIVALS,
+                *MODELS,
+                *(one for many in CHOICES.values() for one in many),
+            }
+            cells = {model: cell for model, cell in cells.items() if model in named}
             curves = resampled_scores(list(cells.values()), folder) if bold else None
             found = dict(zip(cells, curves)) if curves else {}
             for pair in [(m, r) for m in MODELS for r in RIVALS]:

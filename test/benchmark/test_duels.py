@@ -74,3 +74,11 @@ def test_what_a_bootstrap_tells_apart_is_bold(tmp_path, monkeypatch):
     text = duels({('shop', 'churn'): lines}, tmp_path)
     assert row(text, 'relational-transformer; lightgbm-relational')[2] == '**churn**'
     assert row(text, 'relational-transformer; rdl-gnn')[2] == 'churn'
+    # A task that is lost is bold, too, and without a rival there is no row.
+    lines[0]['metrics']['test']['roc_auc'] = 0.6
+    curves['relational-transformer'] -= 0.4
+    text = duels({('shop', 'churn'): lines}, tmp_path)
+    assert row(text, 'relational-transformer; lightgbm-relational')[1:] == [
+        '0 of 1', '', '**churn**',
+    ]  # fmt: skip
+    assert 'entity-mean-known' not in text

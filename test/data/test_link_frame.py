@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from torch_geometric_rfm.audit.raw_task import RawTask
 from torch_geometric_rfm.data import LinkTask, load_dataset, load_task
 from torch_geometric_rfm.testing import toy_database
 
@@ -122,9 +123,23 @@ def test_a_query_that_looks_beyond_its_horizon_is_found_out():
         ({}, {'k': 0}, r"k of task 'task' must be positive \(got 0\)"),
         ({}, {'target_col': 'mall'}, "no column 'mall'"),
         ({}, {'classes': ['a']}, r"recommends, and has no classes \(got \['a'\]\)"),
-        ({'shop_id': [2, 2, 1, 3, 1]}, {}, 'names a destination twice'),
+        (
+            {'shop_id': [2, 2, 1, 3, 1]},
+            {},
+            r'names a destination twice for customer_id 3, date 2021-02-01',
+        ),
         ({'shop_id': [2, 9, 1, 3, 1]}, {}, r"table 'shops' lacks \(first is 9\)"),
-        ({'customer_id': [3, 3, 99, 5, 5]}, {}, '99'),
+        ({'customer_id': [3, 3, 99, 5, 5]}, {}, r"table 'customers' .*99"),
+        ({'customer_id': [3, 3, np.nan, 5, 5]}, {}, "'customer_id' .* null in row 2"),
+        ({'shop_id': [2, np.nan, 1, 3, 1]}, {}, "'shop_id' .* null beside other rows"),
+        ({'shop_id': [2, 'x', 1, 3, 1]}, {}, r"table 'shops' lacks \(first is 'x'\)"),
+        (
+            {'split': ['train', 'val', 'val', 'test', 'test']},
+            {},
+            "'split' .* be the same",
+        ),
+        ({}, {'target_col': 'customer_id'}, "one column 'customer_id' for two things"),
+        ({}, {'name': 'shops'}, 'must not be that of a table'),
         ({}, {'horizon': None}, 'must say when they become known'),
     ],
 )
@@ -138,3 +153,51 @@ def test_a_destination_without_a_column():
     with pytest.raises(ValueError, match=r'name no destination: pass target_col='):
         task_of(frame)
     assert task_of(frame, target_col='shop').destination_col == 'shop'
+
+
+def test_what_tables_are_called_is_checked_first():
+    with pytest.raises(ValueError, match="entity_table must be a table .*'clients'"):
+        LinkTask.from_frame(
+            links(), toy_database(), 'clients', '30 days', destination_table='shops'
+        )
+    with pytest.raises(ValueError, match="table 'malls', which the database lacks"):
+        LinkTask.from_sql(
+            'SELECT 1', toy_database(), 'customers', '1 day', destination_table='malls'
+        )
+
+
+def test_links_may_be_lists_and_columns_of_categories():
+    expected = task_of(links())
+    frame = links().groupby(['customer_id', 'date'], sort=False)['shop_id']
+    frame = frame.agg(list).reset_index()
+    split = pd.Categorical(['train', 'val', 'test'], ['train', 'val', 'test', 'other'])
+    for given in (frame, frame.assign(split=split)):
+        task = task_of(given)
+        assert task.frame['label'].tolist() == expected.frame['label'].tolist()
+        assert task.frame['split'].tolist() == expected.frame['split'].tolist()
+        found, truth = task.frame['destinations'], expected.frame['destinations']
+        assert [one.tolist() for one in found] == [one.tolist() for one in truth]
+
+
+def test_a_query_with_as_many_but_other_links_is_found_out():
+    # Each shop's last customer to come: always one, and not known for long.
+    sql = """
+        SELECT shop_id, timestamp, arg_max(customer_id, date) AS customer_id
+        FROM timestamps JOIN orders ON date > timestamp
+        JOIN customers USING (customer_id)
+        WHERE shop_id IS NOT NULL GROUP BY ALL
+    """
+    with pytest.raises(ValueError, match=r'needs rows after time \+ horizon'):
+        LinkTask.from_sql(
+            sql,
+            toy_database(),
+            'shops',
+            '30 days',
+            destination_table='customers',
+            **CUTOFFS,
+        )
+
+
+def test_the_audit_refuses_it():
+    with pytest.raises(ValueError, match="'task', a recommendation task"):
+        RawTask(task_of(links()))

@@ -185,7 +185,8 @@ def test_labels_may_be_copied_from_their_means(kind):
         # As many as there are to see, in the unit of the labels themselves.
         shown = [batch.phrases[column] for column in batch.column.tolist()]
         assert found.count(means[0]) == shown.count(means[0]) > 20
-    one = store.arrays.value[~np.isnan(store.arrays.value)]
-    at = cells.column == cells.column_names.index(means[0])
-    assert cells.value[at].min() >= one.min() - 1e-6
-    assert cells.value[at].max() <= one.max() + 1e-6
+    # All other columns, of summaries too, keep to themselves.
+    copied = [cells.column_names.index(name) for name in means]
+    own = [i for i in range(len(cells.column_names)) if i not in copied]
+    assert cells.copy_column[own].tolist() == own
+    assert cells.copy_column[copied].tolist() == [label] * len(means)

@@ -127,8 +127,8 @@ class LinkTask(Task):
         destination, or a list of destinations, in each row.
 
         Args:
-            frame (pd.DataFrame): The links. An entity and time without a destination is
-                a row to be predicted.
+            frame (pd.DataFrame): The links, each once. An entity and time whose
+                destination is missing is a row to be predicted.
             db (str, Path, relbench.base.Dataset or relbench.base.Database): The
                 database, uncut.
             entity_table (str): The table of the entities.
@@ -142,8 +142,9 @@ class LinkTask(Task):
             k (int): The number of destinations to recommend. (default: :obj:`10`)
 
         Raises:
-            ValueError: If a destination does not exist, or stands twice for an entity
-                and time; and as in :meth:`Task.from_frame`.
+            ValueError: If a destination does not exist, stands twice for an entity
+                and time, or is missing beside others; and as in
+                :meth:`Task.from_frame`.
 
         Example:
             >>> from torch_geometric_rfm.testing import toy_database
@@ -175,7 +176,11 @@ class LinkTask(Task):
     ) -> 'LinkTask':
         r"""A recommendation task of a DuckDB query that gives an entity, a time and a
         destination in each row; see :meth:`Task.from_sql` for what the query sees, and
-        :meth:`from_frame` for further arguments.
+        :meth:`from_frame` for further arguments, of which :obj:`destination_table` is
+        needed.
+
+        Raises:
+            ValueError: As in :meth:`from_frame` and :meth:`Task.from_sql`.
 
         Example:
             >>> from torch_geometric_rfm.testing import toy_database
@@ -292,9 +297,9 @@ def destination_keys(db: 'Database', table: str, task: str) -> pd.Index:
 
 
 def positions(
-    lists: list[Any], keys: pd.Index, table: str, task: str
+    lists: list[Any], keys: pd.Index, table: str, task: str, once: bool = True
 ) -> list[NDArray[np.int64]]:
-    r"""The rows of lists of destinations, sorted.
+    r"""The rows of lists of destinations, which are sorted where each stands once.
 
     Raises:
         ValueError: If a destination does not exist, or stands twice in a list.
@@ -309,6 +314,8 @@ def positions(
             f'{unknown!r})'
         )
     out = np.split(rows.astype(np.int64), np.cumsum(size)[:-1])
+    if not once:
+        return out
     for row, one in enumerate(out):
         if len(np.unique(one)) < len(one):
             raise ValueError(

@@ -4,7 +4,6 @@ import torch
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_type import CellType
-from torch_geometric_rfm.data.label_means import mean_names
 
 
 def negate_labels(cells: CellData) -> CellData:
@@ -31,9 +30,8 @@ def negate_labels(cells: CellData) -> CellData:
     first = cells.column[:1] if ptr is None else cells.column[ptr[:-1]]
     asked = torch.zeros_like(cells.column_embedding[:, 0], dtype=torch.bool)
     asked[first] = True
-    names = cells.phrases
-    means = {name for i in first.unique().tolist() for name in mean_names(names[i])}
-    asked |= torch.tensor([name in means for name in names], device=asked.device)
+    if (unit := cells.get('copy_column')) is not None:
+        asked = asked[unit]
     boolean = cells.cell_type == CellType.BOOLEAN
     changed = asked[cells.column] & (boolean | (cells.cell_type == CellType.NUMBER))
     out.value = torch.where(changed, -cells.value, cells.value)

@@ -46,7 +46,7 @@ def task_from_frame(
     source = db if hasattr(db, 'table_dict') else load_dataset(db)
     database = load_database(source)
     where = f"the labels of task '{name}'"
-    _check_name(name, entity_table, database)
+    check_name(name, entity_table, database)
     if len(frame) == 0:
         raise ValueError(f'{where} have no rows')
     if split_col is None and 'split' in frame and target_col != 'split':
@@ -117,7 +117,12 @@ def task_from_frame(
     return task
 
 
-def _check_name(name: str, entity_table: str, db: 'Database') -> None:
+def check_name(name: str, entity_table: str, db: 'Database') -> None:
+    r"""Checks the name and the entity table of a task.
+
+    Raises:
+        ValueError: If the name is that of a table, or the table does not exist.
+    """
     if name in db.table_dict:
         raise ValueError(
             f"the name of a task must not be that of a table (got '{name}'); pass name="
@@ -134,7 +139,7 @@ def choose_columns(
     db: 'Database',
     entity_table: str,
     given: tuple[str | None, str | None, str | None],
-    others: list[str | None],
+    others: Sequence[str | None],
     where: str,
 ) -> tuple[str, str, str]:
     r"""The columns of entities, times and labels: those given, else the only ones that

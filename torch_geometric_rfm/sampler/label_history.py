@@ -2,9 +2,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torch_geometric_rfm.data.cell_type import CellType
-from torch_geometric_rfm.data.label_means import mean_names
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.sampler.label_history_kernel import (
+    NUM_LATEST,
     running_sums,
     summarise_labels,
 )
@@ -49,14 +49,15 @@ class LabelHistory:
         self.is_mean = np.zeros(0, dtype=bool)
         if task.cell_type not in (CellType.NUMBER, CellType.BOOLEAN):
             return
-        *own, everyone = mean_names(f'{task.target_col} of {task.name}')
+        mean = f'mean {task.target_col} of {task.name}'
         if self.has_own:
-            self.names += own
+            self.names += [mean, f'{mean}, latest {NUM_LATEST}']
         if self.arrays.horizon > 0:
-            self.names.append(everyone)
+            self.names.append(f'{mean} of all lately')
+        self.is_mean = np.ones(len(self.names) + self.has_own, dtype=bool)
         if self.has_own:
             self.names.append(f'number of known {task.name}')
-        self.is_mean = np.array([name in (*own, everyone) for name in self.names], bool)
+            self.is_mean[-1] = False
         value = self.arrays.value.astype(np.float64)
         self.own_sum = running_sums(value[self.arrays.own_row], self.arrays.own_start)
         self.all_sum = np.cumsum(value[self.arrays.label_row])

@@ -3,9 +3,11 @@ r"""Compiled summaries of known labels."""
 import numpy as np
 from numba import njit
 
-from torch_geometric_rfm.data.label_means import NUM_LATEST
 from torch_geometric_rfm.sampler.compiled import compiled
 from torch_geometric_rfm.sampler.labels import num_labels_known
+
+NUM_LATEST = 3
+r"""How many of the latest labels of an entity have a mean of their own."""
 
 _WINDOW = 4  # horizons
 
