@@ -3,7 +3,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from torch_geometric_rfm.audit.raw_tables import RawTables, load_frame
-from torch_geometric_rfm.data.link_task import LinkTask
 
 if TYPE_CHECKING:
     from relbench.base import BaseTask
@@ -40,7 +39,8 @@ class RawTask:
         source = given.relbench_task if is_own else given
         self.source, self.task = source, given
         self.name = getattr(given, 'name', None) or type(given).__name__
-        if not hasattr(given, 'entity_table') or isinstance(given, LinkTask):
+        recommends = hasattr(given, 'destination_table')
+        if recommends or not hasattr(given, 'entity_table'):
             raise ValueError(
                 f"the audit checks tasks of one label an entity (got '{self.name}', a "
                 'recommendation task)'
