@@ -5,9 +5,8 @@ from typing import Any
 
 from benchmark.relbench.bootstrap import is_better
 from benchmark.relbench.inputs import PROTOCOLS
-from benchmark.relbench.metrics import LESS_IS_BETTER, MAIN
 from benchmark.relbench.rst import markdown
-from benchmark.relbench.table import Cell, resampled_scores
+from benchmark.relbench.table import Cell, cells_of, resampled_scores
 
 Lines = list[dict[str, Any]]
 
@@ -37,20 +36,18 @@ def duels(groups: dict[tuple[str, str], Lines], folder: Path, bold: bool = True)
     results: dict[tuple[str, str, str], tuple[list[str], list[str]]] = {}
     for (_, task), lines in sorted(groups.items()):
         for protocol in PROTOCOLS:
-            cells = _cells([line for line in lines if line['protocol'] == protocol])
-            named = {
-                *RIVALS,
-                *MODELS,
-                *(one for many in CHOICES.values() for one in many),
+            cells = {
+                model: cell
+                for (model, asked), cell in cells_of(lines, folder, mark=False).items()
+                if asked == protocol and model in (*MODELS, *RIVALS)
             }
-            cells = {model: cell for model, cell in cells.items() if model in named}
             curves = resampled_scores(list(cells.values()), folder) if bold else None
             found = dict(zip(cells, curves)) if curves else {}
             for pair in [(m, r) for m in MODELS for r in RIVALS]:
                 one, other = (_choose(cells, name) for name in pair)
                 if one is None or other is None:
                     continue
-                is_won = _goodness(cells[one]) > _goodness(cells[other])
+                is_won = cells[one].goodness('test') > cells[other].goodness('test')
                 better, worse = (one, other) if is_won else (other, one)
                 told = bool(found) and is_better(found[better], found[worse])
                 row = results.setdefault((*pair, protocol), ([], []))
@@ -76,19 +73,6 @@ def duels(groups: dict[tuple[str, str], Lines], folder: Path, bold: bool = True)
     return '\n'.join([title, '', *markdown(header, rows), ''])
 
 
-def _cells(lines: Lines) -> dict[str, Cell]:
-    cells: dict[str, Cell] = {}
-    for line in lines:
-        cells.setdefault(line['model'], Cell([])).lines.append(line)
-    return cells
-
-
-def _goodness(cell: Cell, split: str = 'test') -> float:
-    metric = MAIN[cell.lines[0]['kind']]
-    sign = -1 if metric in LESS_IS_BETTER else 1
-    return sign * float(cell.values(split, metric).mean())
-
-
 def _choose(cells: dict[str, Cell], name: str) -> str | None:
     known = [model for model in CHOICES.get(name, (name,)) if model in cells]
-    return max(known, key=lambda model: _goodness(cells[model], 'val'), default=None)
+    return max(known, key=lambda model: cells[model].goodness('val'), default=None)

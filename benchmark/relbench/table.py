@@ -29,6 +29,12 @@ class Cell:
         r"""A metric of all seeds."""
         return np.array([line['metrics'][split][metric] for line in self.lines])
 
+    def goodness(self, split: str) -> float:
+        r"""The mean over seeds of the metric that tables go by, higher is better."""
+        metric = MAIN[self.lines[0]['kind']]
+        sign = -1 if metric in LESS_IS_BETTER else 1
+        return sign * float(self.values(split, metric).mean())
+
     def text(self, split: str, metric: str) -> str:
         r"""The mean, with its 95 % interval over seeds where there are several."""
         values = self.values(split, metric)
@@ -61,9 +67,7 @@ def cells_of(
 
 
 def _mark_best(cells: list[Cell], folder: Path, split: str = 'test') -> None:
-    metric = MAIN[cells[0].lines[0]['kind']]
-    sign = -1 if metric in LESS_IS_BETTER else 1
-    ranked = sorted(cells, key=lambda c: -sign * c.values(split, metric).mean())
+    ranked = sorted(cells, key=lambda cell: -cell.goodness(split))
     curves = resampled_scores(ranked, folder, split)
     if curves is None or len(curves) < 2:
         return

@@ -15,30 +15,38 @@ from torch_geometric_rfm.testing import toy_task_store
 from torch_geometric_rfm.transforms import MaskCells
 
 
-def batch_of(store):
-    rows = store.rows_of_split('val')[:16]
+def batch_of(store, history=0.0):
     loader = ContextLoader(
-        store, input_nodes=rows, num_cells=48, batch_size=16, own_labels=0.5
+        store,
+        input_nodes=store.rows_of_split('val')[:32],
+        num_cells=48,
+        batch_size=32,
+        own_labels=0.5,
+        history=history,
     )
     return next(iter(loader))
 
 
+@pytest.mark.parametrize('history', [0.0, 0.3])
 @pytest.mark.parametrize('kind', ['binary', 'regression'])
-def test_is_the_task_with_the_opposite_labels(kind):
+def test_is_the_task_with_the_opposite_labels(kind, history):
     store = toy_task_store(kind)
     frame = store.task.frame.copy()
     frame['label'] = 1 - frame['label'] if kind == 'binary' else -frame['label']
     opposite = store.store.with_task(replace(store.task, frame=frame))
 
-    cells = negate_labels(batch_of(store))
-    expected = batch_of(opposite)
-    shown = (cells.value != batch_of(store).value).sum()
+    before = batch_of(store, history)
+    cells, expected = negate_labels(before), batch_of(opposite, history)
+    shown = (cells.value != before.value).sum()
     assert shown > 16  # Labels of the same entity, which were there before.
     torch.testing.assert_close(cells.value, expected.value, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(
         cells.target, expected.target, atol=1e-5, rtol=1e-5, equal_nan=True
     )
     assert torch.equal(cells.mask, expected.mask)
+    torch.testing.assert_close(
+        cells.column_quantiles, expected.column_quantiles, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_changes_nothing_else():

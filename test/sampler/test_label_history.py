@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from torch_geometric_rfm.data import CellType, negate_labels
+from torch_geometric_rfm.data import CellType
 from torch_geometric_rfm.data.cell_data import concatenate
 from torch_geometric_rfm.loader import ContextLoader
 from torch_geometric_rfm.nn.copy_attention import copy_edges
@@ -148,24 +148,6 @@ def test_cells_of_a_context():
             assert (cells.cell_type[at] == CellType.NUMBER).all()
             # They belong to the row of the seed.
             assert torch.equal(cells.row[at], cells.row[cells.ptr[cells.batch[at]]])
-
-
-@pytest.mark.parametrize('kind', ['binary', 'regression'])
-def test_opposite_labels_have_the_opposite_mean(kind):
-    store = toy_task_store(kind)
-    frame = store.task.frame.copy()
-    frame['label'] = 1 - frame['label'] if kind == 'binary' else -frame['label']
-    opposite = store.store.with_task(replace(store.task, frame=frame))
-    arguments = {'input_nodes': 'val', 'num_cells': 40, 'history': 0.3}
-    cells, expected = (
-        next(iter(ContextLoader(s, batch_size=32, **arguments)))
-        for s in (store, opposite)
-    )
-    negated = negate_labels(cells)
-    torch.testing.assert_close(negated.value, expected.value, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(
-        negated.column_quantiles, expected.column_quantiles, atol=1e-4, rtol=1e-4
-    )
 
 
 @pytest.mark.parametrize('kind', ['binary', 'regression'])

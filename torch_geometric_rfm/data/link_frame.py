@@ -7,7 +7,11 @@ import pandas as pd
 
 from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.data.database import load_database, load_dataset
-from torch_geometric_rfm.data.link_task import LinkTask, destination_keys, positions
+from torch_geometric_rfm.data.link_task import (
+    LinkTask,
+    destination_keys,
+    destination_rows,
+)
 from torch_geometric_rfm.data.task_frame import (
     check_name,
     choose_columns,
@@ -186,7 +190,7 @@ def gather_links(
             f"column '{target}' of task '{name}' is null beside other rows of "
             f'{", ".join(f"{column} {row[column]}" for column in by)}; drop such rows'
         )
-    (found,) = positions([single[target][~missing].tolist()], keys, table, name, False)
+    found = destination_rows(single[target][~missing].tolist(), keys, table, name)
     group = group[~missing]
     order = np.lexsort([found, group])
     found, group = found[order], group[order]

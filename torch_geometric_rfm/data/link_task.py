@@ -79,7 +79,7 @@ class LinkTask(Task):
         for split in SPLITS:
             frame = task.get_table(split, mask_input_cols=False).df
             lists = frame[source.dst_entity_col].tolist()
-            destinations = positions(lists, keys, source.dst_entity_table, name)
+            destinations = _positions(lists, keys, source.dst_entity_table, name)
             columns = {
                 'entity': entity_rows(
                     db, source.src_entity_table, frame[source.src_entity_col], name
@@ -296,26 +296,31 @@ def destination_keys(db: 'Database', table: str, task: str) -> pd.Index:
     return pd.RangeIndex(len(db.table_dict[table].df)) if index is None else index
 
 
-def positions(
-    lists: list[Any], keys: pd.Index, table: str, task: str, once: bool = True
-) -> list[NDArray[np.int64]]:
-    r"""The rows of lists of destinations, which are sorted where each stands once.
+def destination_rows(
+    given: list[Any], keys: pd.Index, table: str, task: str
+) -> NDArray[np.int64]:
+    r"""The rows of some destinations of a task.
 
     Raises:
-        ValueError: If a destination does not exist, or stands twice in a list.
+        ValueError: If one does not exist.
     """
-    size = [0 if one is None else len(one) for one in lists]
-    flat = [key for one in lists if one is not None for key in one]
-    rows = keys.get_indexer(pd.Index(flat)) if flat else np.zeros(0, dtype=np.int64)
+    rows = keys.get_indexer(pd.Index(given)) if given else np.zeros(0, dtype=np.int64)
     if (rows < 0).any():
-        unknown = flat[int(np.flatnonzero(rows < 0)[0])]
+        unknown = given[int(np.flatnonzero(rows < 0)[0])]
         raise ValueError(
             f"task '{task}' names destinations that table '{table}' lacks (first is "
             f'{unknown!r})'
         )
-    out = np.split(rows.astype(np.int64), np.cumsum(size)[:-1])
-    if not once:
-        return out
+    return rows.astype(np.int64)
+
+
+def _positions(
+    lists: list[Any], keys: pd.Index, table: str, task: str
+) -> list[NDArray[np.int64]]:
+    size = [0 if one is None else len(one) for one in lists]
+    flat = [key for one in lists if one is not None for key in one]
+    rows = destination_rows(flat, keys, table, task)
+    out = np.split(rows, np.cumsum(size)[:-1])
     for row, one in enumerate(out):
         if len(np.unique(one)) < len(one):
             raise ValueError(
