@@ -142,7 +142,7 @@ def test_summaries_are_computed_again(toy, protocol, strict):
     'name',
     [
         'mean amount of customer-amount',
-        'mean amount of customer-amount, latest 3',
+        'mean amount of customer-amount, smoothed',
         'mean amount of customer-amount of all lately',
         'number of known customer-amount',
     ],

@@ -76,7 +76,14 @@ def test_clock_that_is_late_is_caught(binary):
 
 
 @pytest.mark.parametrize(
-    'name', ['global-mean', 'entity-mean-train', 'entity-mean-known', 'last-3-known']
+    'name',
+    [
+        'global-mean',
+        'entity-mean-train',
+        'entity-mean-known',
+        'last-3-known',
+        'smoothed-known',
+    ],
 )
 def test_label_baselines_do_not_leak(binary, regression, name):
     for inputs in (binary, regression):

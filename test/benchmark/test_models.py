@@ -19,6 +19,7 @@ SAME = {
     'entity-mean-train': 'entity_mean_train',
     'entity-mean-known': 'entity_mean',
     'last-3-known': 'last_labels',
+    'smoothed-known': 'smoothed_labels',
 }
 
 

@@ -86,7 +86,7 @@ def raw_values(history, days, row=0):
 
 LABELS = [
     'mean label of spend',
-    'mean label of spend, latest 3',
+    'mean label of spend, smoothed',
     'mean label of spend of all lately',
     'number of known spend',
 ]

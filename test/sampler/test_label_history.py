@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +11,12 @@ from torch_geometric_rfm.data.cell_data import concatenate
 from torch_geometric_rfm.loader import ContextLoader
 from torch_geometric_rfm.nn.copy_attention import copy_edges
 from torch_geometric_rfm.sampler import EntityHistory, LabelHistory
+from torch_geometric_rfm.sampler.label_smoothing import HALF_LIVES, PRIORS
 from torch_geometric_rfm.testing import toy_task_store
 
 NAMES = [
     'mean amount of customer-amount',
-    'mean amount of customer-amount, latest 3',
+    'mean amount of customer-amount, smoothed',
     'mean amount of customer-amount of all lately',
     'number of known customer-amount',
 ]
@@ -22,6 +24,13 @@ NAMES = [
 
 def mean(values):
     return float(np.mean(values)) if len(values) else float('nan')
+
+
+def smooth(labels, half_life, prior):
+    if not labels.size:
+        return float('nan')
+    weight = np.array([2 ** (-i / half_life) for i in range(labels.size)])[::-1]
+    return weight @ labels / (prior + weight.sum())
 
 
 def oracle(store, rows, until):
@@ -34,12 +43,23 @@ def oracle(store, rows, until):
     def known(until):
         return (time < until) & (time + horizon <= until) & ~np.isnan(score)
 
+    def labels(row, limit):
+        own = np.flatnonzero(known(limit) & (entity == row))
+        return score[own[np.argsort(time[own], kind='stable')]]
+
+    train = np.flatnonzero((frame['split'] == 'train').to_numpy() & ~np.isnan(score))
+    seen = [(labels(entity[i], time[i]), score[i]) for i in train]
+    seen = [(own, label) for own, label in seen if own.size]
+    smoothing = min(
+        itertools.product(HALF_LIVES, PRIORS),
+        key=lambda given: sum((smooth(own, *given) - y) ** 2 for own, y in seen),
+    )
     out = []
     for row, limit in zip(rows - store.arrays.first_entity, until):
-        own = np.flatnonzero(known(limit) & (entity == row))
-        own = score[own[np.argsort(time[own], kind='stable')]]
+        own = labels(row, limit)
         lately = score[known(limit) & ~known(limit - 4 * horizon)]
-        out.append([mean(own), mean(own[-3:]), mean(lately), np.log1p(own.size)])
+        smoothed = smooth(own, *smoothing)
+        out.append([mean(own), smoothed, mean(lately), np.log1p(own.size)])
     return np.array(out)
 
 

@@ -11,6 +11,7 @@ from torch_geometric_rfm.metrics.baselines import (
     global_mean,
     global_median,
     last_labels,
+    smoothed_labels,
 )
 from torch_geometric_rfm.metrics.calibration import (
     calibration_error,
@@ -41,4 +42,5 @@ __all__ = [
     'macro_f1',
     'perfect_calibration_error',
     'shifted_quantiles',
+    'smoothed_labels',
 ]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from torch_geometric_rfm.data import CellType, LinkTask, Task, TaskStore
 from torch_geometric_rfm.metrics.link_baselines import recommend_by_counts
+from torch_geometric_rfm.sampler import LabelSmoothing
 
 Rows = NDArray[np.int64]
 Baseline = Callable[[TaskStore, Rows, Rows], NDArray[np.float64]]
@@ -68,6 +69,16 @@ def last_labels(store: TaskStore, rows: Rows, until: Rows) -> NDArray[np.float64
     return _range_mean(store, own, np.maximum(start, end - 3), end)
 
 
+def smoothed_labels(store: TaskStore, rows: Rows, until: Rows) -> NDArray[np.float64]:
+    r"""The labels of the entity that are known by then, smoothed by
+    :class:`~torch_geometric_rfm.sampler.LabelSmoothing`: the best forecast from them
+    alone. See :func:`global_mean` for the arguments.
+    """
+    smoothed = LabelSmoothing(store).values(store.arrays.entity[rows], until)
+    smoothed = store.label_mean + store.label_std * smoothed
+    return np.where(np.isnan(smoothed), _constant(store), smoothed)
+
+
 def class_frequency(store: TaskStore, rows: Rows, until: Rows) -> NDArray[np.float64]:
     r"""The frequencies of the classes in the train labels, for every row; the most
     frequent class is the majority. See :func:`global_mean` for the arguments.
@@ -115,7 +126,7 @@ def baselines_of(task: Task) -> dict[str, Baseline]:
     baselines: list[Baseline] = [global_mean]
     if task.cell_type != CellType.BOOLEAN:
         baselines.append(global_median)
-    baselines += [entity_mean_train, entity_mean, last_labels]
+    baselines += [entity_mean_train, entity_mean, last_labels, smoothed_labels]
     return {baseline.__name__: baseline for baseline in baselines}
 
 
@@ -146,7 +157,8 @@ def evaluate_baselines(
     Example:
         >>> from torch_geometric_rfm.testing import toy_task_store
         >>> list(evaluate_baselines(toy_task_store(), 'test'))
-        ['global_mean', 'entity_mean_train', 'entity_mean', 'last_labels']
+        ['global_mean', 'entity_mean_train', 'entity_mean', 'last_labels',
+         'smoothed_labels']
     """
     task = task_store.task
     if rows is not None:
@@ -177,6 +189,13 @@ def _train_labels(store: TaskStore) -> NDArray[np.float64]:
     return _labels(store)[store.split == 'train']
 
 
+def _constant(store: TaskStore) -> float:
+    # Of entities without labels.
+    boolean = store.task.cell_type == CellType.BOOLEAN
+    train = _train_labels(store)
+    return float(np.nanmean(train) if boolean else np.nanmedian(train))
+
+
 def _known_range(
     store: TaskStore, own: Rows, rows: Rows, until: Rows
 ) -> tuple[Rows, Rows]:
@@ -198,12 +217,10 @@ def _known_range(
 def _range_mean(
     store: TaskStore, own: Rows, start: Rows, end: Rows
 ) -> NDArray[np.float64]:
-    boolean = store.task.cell_type == CellType.BOOLEAN
-    train = _train_labels(store)
-    constant = float(np.nanmean(train) if boolean else np.nanmedian(train))
     # Prefix sums of zeros and ones are exact, so that equal means stay equal and tie
     # in a ranking; those of numbers are kept small.
-    centre = 0.0 if boolean else constant
+    constant = _constant(store)
+    centre = 0.0 if store.task.cell_type == CellType.BOOLEAN else constant
     prefix = np.concatenate([[0.0], np.cumsum(_labels(store)[own] - centre)])
     mean = centre + (prefix[end] - prefix[start]) / np.maximum(end - start, 1)
     return np.where(end > start, mean, constant)

@@ -11,6 +11,7 @@ from torch_geometric_rfm.sampler.context_policy import (
 from torch_geometric_rfm.sampler.context_sampler import ContextSampler
 from torch_geometric_rfm.sampler.entity_history import EntityHistory
 from torch_geometric_rfm.sampler.label_history import LabelHistory
+from torch_geometric_rfm.sampler.label_smoothing import LabelSmoothing
 from torch_geometric_rfm.sampler.temporal_neighbor_sampler import (
     TemporalNeighborSampler,
 )
@@ -21,6 +22,7 @@ __all__ = [
     'EntityHistory',
     'History',
     'LabelHistory',
+    'LabelSmoothing',
     'LocalNeighborhood',
     'OwnLabels',
     'RandomLabels',

@@ -4,17 +4,17 @@ from numpy.typing import NDArray
 from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.sampler.label_history_kernel import (
-    NUM_LATEST,
     running_sums,
     summarise_labels,
 )
+from torch_geometric_rfm.sampler.label_smoothing import LabelSmoothing
 
 
 class LabelHistory:
     r"""Summaries of the labels that are known at a time, where they are numbers or
-    booleans: the mean of those of an entity, and of the latest three; the mean of
-    everyone's in the last four horizons of the task; and the number of the entity's, as
-    :math:`\log(1 + n)`.
+    booleans: the mean of those of an entity, and the forecast that
+    :class:`LabelSmoothing` makes of them; the mean of everyone's in the last four
+    horizons of the task; and the number of the entity's, as :math:`\log(1 + n)`.
 
     Tasks whose train rows ask once about each entity have no own labels to summarise,
     and those without a horizon no window.
@@ -47,11 +47,13 @@ class LabelHistory:
         self.has_own = bool(np.bincount(entity).max(initial=0) > 1)
         self.names: list[str] = []
         self.is_mean = np.zeros(0, dtype=bool)
+        self.smoothing: LabelSmoothing | None = None
         if task.cell_type not in (CellType.NUMBER, CellType.BOOLEAN):
             return
         mean = f'mean {task.target_col} of {task.name}'
         if self.has_own:
-            self.names += [mean, f'{mean}, latest {NUM_LATEST}']
+            self.smoothing = LabelSmoothing(store)
+            self.names += [mean, f'{mean}, smoothed']
         if self.arrays.horizon > 0:
             self.names.append(f'{mean} of all lately')
         self.is_mean = np.ones(len(self.names) + self.has_own, dtype=bool)
@@ -75,4 +77,6 @@ class LabelHistory:
         if self.names:
             sums = self.own_sum, self.all_sum
             summarise_labels(self.arrays, *sums, self.has_own, rows, until, out)
+        if self.smoothing is not None:
+            out[:, 1] = self.smoothing.values(rows, until)
         return out

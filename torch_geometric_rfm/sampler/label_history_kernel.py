@@ -6,9 +6,6 @@ from numba import njit
 from torch_geometric_rfm.sampler.compiled import compiled
 from torch_geometric_rfm.sampler.labels import num_labels_known
 
-NUM_LATEST = 3
-r"""How many of the latest labels of an entity have a mean of their own."""
-
 _WINDOW = 4  # horizons
 
 
@@ -50,9 +47,10 @@ def summarise_labels(task, own_sum, all_sum, has_own, rows, until, out):
         has_own: Whether the labels of the entity are summarised.
         rows: :obj:`[B]` entities, as rows of the store.
         until: :obj:`[B]` up to when each may look.
-        out: :obj:`[B, cells]` filled with the mean of the entity's labels, that of its
-            latest, that of everyone's lately and :math:`\log(1 + n)` for its :math:`n`
-            labels, as far as they are asked for; NaN for means of nothing.
+        out: :obj:`[B, cells]` filled with the mean of the entity's labels, that of
+            everyone's lately and :math:`\log(1 + n)` for its :math:`n` labels, as far
+            as they are asked for; NaN for means of nothing. The second cell of those
+            of an entity is left as it is.
     """
     window, size = _WINDOW * task.horizon, len(task.label_row)
     for b in range(len(rows)):
@@ -61,9 +59,7 @@ def summarise_labels(task, own_sum, all_sum, has_own, rows, until, out):
             local = rows[b] - task.first_entity
             first, end = task.own_start[local], task.own_start[local + 1]
             known = num_labels_known(task, task.own_row, first, end, until[b])
-            latest = max(known - NUM_LATEST, 0)
             out[b, 0] = _mean_of(own_sum, first, 0, known)
-            out[b, 1] = _mean_of(own_sum, first, latest, known)
             out[b, out.shape[1] - 1] = np.log1p(np.float64(known))
             cell = 2
         if window > 0:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _NUM_CHILDREN = 64
 _MAX_ROWS = 4096  # of train, that statistics are taken from
 _DAY = 86_400
+_HALF_LIVES = (np.inf, 16, 8, 4, 2, 1, 0.5)  # labels
+_PRIORS = (10, 3, 1, 0.3, 0.1)  # labels
 
 
 class Summary(NamedTuple):
@@ -24,7 +26,7 @@ class Summary(NamedTuple):
     key: str = ''
     column: str | None = None  # whose mean it is; their number if none
     window: int | None = None  # seconds that count; all if none
-    labels: str | None = None  # mean, mean of the latest, number, or mean of all
+    labels: str | None = None  # mean, smoothed, number, or mean of all
 
 
 def summaries_of(view: 'ContextView') -> dict[str, Summary]:
@@ -34,7 +36,7 @@ def summaries_of(view: 'ContextView') -> dict[str, Summary]:
     mean = f'mean {view.task.target_col} of {view.task.name}'
     out = {
         mean: Summary(labels='mean'),
-        f'{mean}, latest 3': Summary(labels='latest'),
+        f'{mean}, smoothed': Summary(labels='smoothed'),
         f'{mean} of all lately': Summary(labels='all'),
         f'number of known {view.task.name}': Summary(labels='number'),
     }
@@ -66,11 +68,16 @@ def wrong_summaries(
     entity_time = view.raw.time(view.task.entity_table)
 
     score = _clip(view.label, *view.label_scale)
+    train = np.flatnonzero((view.task.frame['split'] == 'train').to_numpy())
+    train = train[:: max(1, -(-train.size // _MAX_ROWS))]
+    smoothing = (
+        _best_smoothing(view, score, train) if summary.labels == 'smoothed' else None
+    )
 
     def value(index: int, until: int) -> float:
         if summary.labels is not None:
             own = entity == entity[index]
-            return _label_value(view, score, summary.labels, own, until)
+            return _label_value(view, score, summary.labels, own, until, smoothing)
         if entity_time[entity[index]] > until:
             return float('nan')
         return _value(view.raw, summary, entity[index], until)
@@ -80,8 +87,6 @@ def wrong_summaries(
     found = np.array(
         [value(i, t) for i, t in zip(view.index[rows].tolist(), until.tolist())]
     )
-    train = np.flatnonzero((view.task.frame['split'] == 'train').to_numpy())
-    train = train[:: max(1, -(-train.size // _MAX_ROWS))]
     if summary.labels not in (None, 'number'):
         train = train[:0]  # Means of labels are in the unit of labels.
     known = np.array([value(i, view.label_time[i] - late) for i in train.tolist()])
@@ -100,22 +105,61 @@ def _label_value(
     what: str,
     own: NDArray[np.bool_],
     until: int,
+    smoothing: tuple[float, float] | None,
 ) -> float:
     assert view.task is not None
     horizon = math.ceil(view.task.horizon.total_seconds())
-    time = view.label_time
-
-    def known(until: int) -> NDArray[np.bool_]:
-        return (time < until) & (time + horizon <= until) & ~np.isnan(score)
-
-    chosen = known(until)
-    chosen &= ~known(until - 4 * horizon) if what == 'all' else own
+    chosen = _is_known(view, score, until)
+    chosen &= ~_is_known(view, score, until - 4 * horizon) if what == 'all' else own
     if what == 'number':
         return float(np.log1p(chosen.sum()))
+    if smoothing is not None:
+        return _smooth(_in_order(view, score, chosen), *smoothing)
+    return float(score[chosen].mean()) if chosen.any() else float('nan')
+
+
+def _is_known(
+    view: 'ContextView', score: NDArray[np.float64], until: int
+) -> NDArray[np.bool_]:
+    assert view.task is not None
+    horizon = math.ceil(view.task.horizon.total_seconds())
+    time = view.label_time
+    return (time < until) & (time + horizon <= until) & ~np.isnan(score)
+
+
+def _in_order(
+    view: 'ContextView', score: NDArray[np.float64], chosen: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    # The latest last.
     rows = np.flatnonzero(chosen)
-    if what == 'latest':
-        rows = rows[np.argsort(time[rows], kind='stable')][-3:]
-    return float(score[rows].mean()) if rows.size else float('nan')
+    return score[rows[np.argsort(view.label_time[rows], kind='stable')]]
+
+
+def _smooth(labels: NDArray[np.float64], half_life: float, prior: float) -> float:
+    if labels.size == 0:
+        return float('nan')
+    weight = 0.5 ** (np.arange(labels.size)[::-1] / half_life)
+    return float((weight * labels).sum() / (prior + weight.sum()))
+
+
+def _best_smoothing(
+    view: 'ContextView', score: NDArray[np.float64], train: NDArray[np.int64]
+) -> tuple[float, float]:
+    # The half-life and the prior of the least squared error on train rows.
+    assert view.task is not None
+    entity = view.task.frame['entity'].to_numpy()
+    train = train[~np.isnan(score[train])]
+    seen = []
+    for i in train.tolist():
+        own = (entity == entity[i]) & _is_known(view, score, view.label_time[i])
+        seen.append(_in_order(view, score, own))
+    pairs = [(labels, y) for labels, y in zip(seen, score[train]) if labels.size]
+
+    def error(given: tuple[float, float]) -> float:
+        misses = [(_smooth(labels, *given) - y) ** 2 for labels, y in pairs]
+        return round(sum(misses) / max(1, train.size), 9)
+
+    return min(((h, p) for h in _HALF_LIVES for p in _PRIORS), key=error)
 
 
 def _value(raw: RawDatabase, summary: Summary, entity: int, until: int) -> float:

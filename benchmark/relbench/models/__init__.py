@@ -9,7 +9,11 @@ from benchmark.relbench.models.constants import (
     GlobalMedian,
     GlobalShares,
 )
-from benchmark.relbench.models.entity_labels import EntityLabels, EntityMajority
+from benchmark.relbench.models.entity_labels import (
+    EntityLabels,
+    EntityMajority,
+    SmoothedLabels,
+)
 from benchmark.relbench.models.lightgbm_tables import (
     LightGBMEntity,
     LightGBMRelational,
@@ -36,6 +40,7 @@ MODELS: dict[str, Callable[[], Model]] = {
     'entity-median-known': lambda: EntityLabels('median', 'known'),
     'last-3-train': lambda: EntityLabels('last-3', 'train'),
     'last-3-known': lambda: EntityLabels('last-3', 'known'),
+    'smoothed-known': SmoothedLabels,
     'popularity': lambda: LinkCounts('popularity'),
     'recent-popularity': lambda: LinkCounts('recent_popularity'),
     'past-links': lambda: LinkCounts('past_links'),

@@ -7,6 +7,8 @@ import numpy as np
 from benchmark.relbench.inputs import Inputs
 from benchmark.relbench.models.base import Model
 from benchmark.relbench.models.constants import class_shares, one_hot
+from torch_geometric_rfm.metrics import smoothed_labels
+from torch_geometric_rfm.sampler import LabelSmoothing
 
 SUMMARIES: dict[str, Callable[[np.ndarray], float]] = {
     'mean': lambda labels: float(np.mean(labels)),
@@ -71,6 +73,23 @@ class EntityLabels(Model):
             for a, b, u in zip(start, end, until)
         ]
         return [labels[own[a : a + n]] for a, n in zip(start, counts)]
+
+
+class SmoothedLabels(Model):
+    r"""The labels of the entity that are known by then, the older ones counting less,
+    by as much as is best on train rows.
+    """
+
+    deterministic = True
+
+    def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
+        smoothing = LabelSmoothing(inputs.store)
+        self.settings = {'smoothing': repr(smoothing)}  # JSON has no infinity.
+
+    def predict(self, inputs: Inputs, split: str, protocol: str) -> np.ndarray:
+        rows = inputs.rows(split)
+        until = inputs.visible_until(rows, protocol)
+        return smoothed_labels(inputs.store, rows, until)
 
 
 class EntityMajority(EntityLabels):
