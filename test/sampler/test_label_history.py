@@ -38,6 +38,7 @@ def oracle(store, rows, until):
     frame = store.task.frame
     time = frame['time'].astype('datetime64[s]').astype(np.int64).to_numpy()
     entity, score = frame['entity'].to_numpy(), store.arrays.value.astype(np.float64)
+    exact = (frame['label'].to_numpy() - store.label_mean) / store.label_std
     horizon = store.arrays.horizon
 
     def known(until):
@@ -45,10 +46,10 @@ def oracle(store, rows, until):
 
     def labels(row, limit):
         own = np.flatnonzero(known(limit) & (entity == row))
-        return score[own[np.argsort(time[own], kind='stable')]]
+        return own[np.argsort(time[own], kind='stable')]
 
     train = np.flatnonzero((frame['split'] == 'train').to_numpy() & ~np.isnan(score))
-    seen = [(labels(entity[i], time[i]), score[i]) for i in train]
+    seen = [(exact[labels(entity[i], time[i])], exact[i]) for i in train]
     seen = [(own, label) for own, label in seen if own.size]
     smoothing = min(
         itertools.product(HALF_LIVES, PRIORS),
@@ -58,8 +59,8 @@ def oracle(store, rows, until):
     for row, limit in zip(rows - store.arrays.first_entity, until):
         own = labels(row, limit)
         lately = score[known(limit) & ~known(limit - 4 * horizon)]
-        smoothed = smooth(own, *smoothing)
-        out.append([mean(own), smoothed, mean(lately), np.log1p(own.size)])
+        smoothed = smooth(exact[own], *smoothing)
+        out.append([mean(score[own]), smoothed, mean(lately), np.log1p(own.size)])
     return np.array(out)
 
 

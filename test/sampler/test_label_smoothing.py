@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -5,6 +6,7 @@ import pandas as pd
 import pytest
 
 from torch_geometric_rfm.sampler import LabelSmoothing
+from torch_geometric_rfm.sampler.label_smoothing import HALF_LIVES, PRIORS
 from torch_geometric_rfm.testing import toy_task_store
 
 DAY = 86_400
@@ -58,10 +60,8 @@ def test_equals_the_recursion():
     rng = np.random.default_rng(1)
     walk = rng.normal(size=500).cumsum()
     store = store_of({0: walk})
-    smoothing = LabelSmoothing(store)
-    smoothing.prior = 0.0
     for half_life in (0.5, 2.0, 16.0):
-        smoothing.half_life = half_life
+        smoothing = LabelSmoothing(store, half_life, prior=0.0)
         discount = 2 ** (-1 / half_life)
         forecast = store.arrays.value[0].astype(np.float64)
         for label in store.arrays.value[1:].astype(np.float64):
@@ -70,34 +70,62 @@ def test_equals_the_recursion():
         np.testing.assert_allclose(found, [forecast], rtol=1e-6)
 
 
-@pytest.mark.parametrize('horizon', [1, 7])
-def test_choice_sees_what_was_known(horizon):
-    r"""A label of a week's horizon is known a week later: the forecast of a walk then
-    is worth less, whatever came between.
+def test_choice_sees_what_was_known():
+    r"""A label of a week's horizon is known a week later, and a forecast of a walk then
+    is worth less; what came between has no say.
     """
     rng = np.random.default_rng(2)
     steps = rng.normal(size=(16, 80))
     steps[:, 1:] -= 0.5 * steps[:, :-1]  # What came just before says too much.
-    store = store_of(dict(enumerate(steps.cumsum(axis=1))), horizon)
+    best = []
+    for horizon in (1, 7):
+        store = store_of(dict(enumerate(steps.cumsum(axis=1))), horizon)
+        rows, until = store.arrays.entity, store.arrays.time
+        label = store.arrays.value.astype(np.float64)
+        found = {}
+        for half_life, prior in itertools.product(HALF_LIVES, PRIORS):
+            smoothing = LabelSmoothing(store, half_life, prior)
+            values = smoothing.values(rows, until)
+            found[half_life, prior] = np.nanmean((values - label) ** 2)
+            # The first label of an entity, and those within the horizon, have none.
+            none = np.isnan(values).reshape(16, 80)
+            np.testing.assert_array_equal(none.sum(axis=1), horizon)
+        chosen = LabelSmoothing(store)
+        best.append(found[chosen.half_life, chosen.prior])
+        assert best[-1] == min(found.values())
+    assert best[1] > 1.5 * best[0]
+
+
+@pytest.mark.parametrize('order', ['entity', 'time'])
+def test_rows_that_choose_are_of_all_entities_and_times(order):
+    r"""Of more train rows than choose, every second is of the same half of what they
+    are sorted by; only in the others labels follow from one to the next.
+    """
+    rng = np.random.default_rng(3)
+    store = store_of({k: rng.normal(size=400) for k in range(30)})
+    frame = store.task.frame
+    half = frame['entity'] % 3 if order == 'time' else np.arange(len(frame)) % 3
+    # Sorted by time a third of the rows is of every third entity.
+    walks = rng.normal(size=(30, 400)).cumsum(axis=1).ravel()
+    frame['label'] = np.where(half == 0, rng.normal(size=len(frame)), walks)
+    frame = frame.sort_values(order, kind='stable', ignore_index=True)
+    store = store.store.with_task(replace(store.task, frame=frame))
+    assert len(frame) // 4096 + 1 == 3
     rows, until = store.arrays.entity, store.arrays.time
-    smoothing = LabelSmoothing(store)
     label = store.arrays.value.astype(np.float64)
-
-    def error(half_life, prior):
-        smoothing.half_life, smoothing.prior = half_life, prior
-        found = smoothing.values(rows, until)
-        return np.nanmean((found - label) ** 2)
-
-    chosen = smoothing.half_life, smoothing.prior
-    best = error(*chosen)
-    assert best <= min(error(h, p) for h in (0.5, 2.0, np.inf) for p in (0.1, 3.0))
-    # The first label of an entity, and those within the horizon, have none.
-    smoothing.half_life, smoothing.prior = chosen
-    none = np.isnan(smoothing.values(rows, until)).reshape(16, 80)
-    np.testing.assert_array_equal(none.sum(axis=1), horizon)
+    found = {
+        given: np.nanmean(
+            (LabelSmoothing(store, *given).values(rows, until) - label) ** 2
+        )
+        for given in itertools.product(HALF_LIVES, PRIORS)
+    }
+    chosen = LabelSmoothing(store)
+    assert found[chosen.half_life, chosen.prior] <= 1.02 * min(found.values())
+    third = LabelSmoothing(store.store.with_task(replace(store.task, frame=frame[::3])))
+    assert found[third.half_life, third.prior] > 1.02 * min(found.values())
 
 
-def test_labels_of_other_splits_have_no_say():
+def test_labels_of_later_splits_have_no_say():
     store = toy_task_store('regression')
     frame = store.task.frame.copy()
     later = frame['split'] != 'train'
@@ -109,6 +137,12 @@ def test_labels_of_other_splits_have_no_say():
 def test_nothing_known_is_no_error():
     store = store_of({0: np.ones(1), 1: np.ones(1)})
     smoothing = LabelSmoothing(store)
-    assert (smoothing.half_life, smoothing.prior) == (np.inf, 10.0)
+    assert (smoothing.half_life, smoothing.prior) == (4.0, 1.0)
     early = np.zeros(2, dtype=np.int64)
     assert np.isnan(smoothing.values(np.unique(store.arrays.entity), early)).all()
+
+
+def test_classes_are_refused():
+    store = toy_task_store('multiclass')
+    with pytest.raises(ValueError, match=r"numbers or booleans .* \(got 'category'\)"):
+        LabelSmoothing(store)

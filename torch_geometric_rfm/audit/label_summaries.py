@@ -9,6 +9,8 @@ from torch_geometric_rfm.audit.scales import label_scales
 _WINDOW = 4  # horizons
 _HALF_LIVES = (math.inf, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5)  # labels
 _PRIORS = (10.0, 3.0, 1.0, 0.3, 0.1)  # labels
+_WITHOUT_EVIDENCE = 4.0, 1.0
+_MAX_ROWS = 4096  # of train, that both are chosen by
 
 
 def find_label_summary(task: RawTask, name: str) -> str | None:
@@ -26,11 +28,9 @@ def find_label_summary(task: RawTask, name: str) -> str | None:
     return names.get(name)
 
 
-def summarise_labels(
-    connection: Any, task: RawTask, kind: str, asked: str, train: str
-) -> None:
+def summarise_labels(connection: Any, task: RawTask, kind: str, asked: str) -> None:
     r"""Makes the table :obj:`summarised` of the rows, entities and times of a query:
-    their :obj:`row` and the value :obj:`v`. Another one gives those of train rows.
+    their :obj:`row` and the value :obj:`v`.
     """
     horizon = math.ceil(task.horizon)
     score = f'clip({label_scales(connection).known.score("label")})'
@@ -56,11 +56,11 @@ def summarise_labels(
             SELECT row, v FROM q LEFT JOIN means USING (until)
         """
     elif kind == 'smoothed':
-        half_life, prior = _best_smoothing(connection, seen, train)
+        half_life, prior = _best_smoothing(connection, seen)
         discount = 2 ** (-1 / half_life)
         query = f"""
             WITH q(row, entity, until) AS ({asked}), {seen},
-            {_discounted(f'VALUES ({discount!r}::DOUBLE)')}
+            {_discounted(f'VALUES (0, {discount!r}::DOUBLE)')}
             SELECT q.row AS row, total / (weight + {prior!r}::DOUBLE) AS v
             FROM q LEFT JOIN discounted ON discounted.row = q.row
         """
@@ -78,29 +78,38 @@ def _discounted(discounts: str) -> str:
     # Sums of what is seen, each label counting less than the next by a discount.
     return f"""
         discounted AS (
-            SELECT row, discount, fsum(pow(discount, place) * score) AS total,
-                   fsum(pow(discount, place)) AS weight
-            FROM seen, ({discounts}) AS given(discount) GROUP BY row, discount)
+            SELECT row, given.place AS choice,
+                   fsum(pow(discount, seen.place) * score) AS total,
+                   fsum(pow(discount, seen.place)) AS weight
+            FROM seen, ({discounts}) AS given(place, discount)
+            GROUP BY row, given.place)
     """
 
 
-def _best_smoothing(connection: Any, seen: str, train: str) -> tuple[float, float]:
-    # The half-life and the prior of the least squared error on train rows.
-    half_lives = {2 ** (-1 / half_life): half_life for half_life in _HALF_LIVES}
-    discounts = ', '.join(f'({discount!r}::DOUBLE)' for discount in half_lives)
-    priors = ', '.join(f'({prior!r}::DOUBLE)' for prior in _PRIORS)
+def _best_smoothing(connection: Any, seen: str) -> tuple[float, float]:
+    # The half-life and the prior of the least squared error on train rows, of which a
+    # hash of their place draws some.
+    discounts = ', '.join(
+        f'({place}, {2 ** (-1 / half_life)!r}::DOUBLE)'
+        for place, half_life in enumerate(_HALF_LIVES)
+    )
+    priors = ', '.join(f'({k}, {prior!r}::DOUBLE)' for k, prior in enumerate(_PRIORS))
     found = connection.execute(
         f"""
-        WITH q(row, entity, until) AS ({train}), {seen},
-        {_discounted(f'VALUES {discounts}')}
-        SELECT discount, prior,
-               fsum(pow(total / (weight + prior) - l.score, 2)) / greatest(1, (
-                   SELECT count(*) FROM q JOIN l ON l.row = q.row)) AS error
+        WITH train AS (
+            SELECT *, row_number() OVER (ORDER BY row) - 1 AS place,
+                   count(*) OVER () AS size FROM labels WHERE split = 'train'),
+        q AS (
+            SELECT row, entity, time AS until FROM train WHERE label IS NOT NULL
+            AND place * 2654435761 % 4294967296 * size < 4294967296 * {_MAX_ROWS}),
+        {seen}, {_discounted(f'VALUES {discounts}')}
+        SELECT choice, k, round(favg(pow(total / (weight + prior) - l.score, 2)), 9)
         FROM discounted JOIN l ON l.row = discounted.row,
-             (VALUES {priors}) AS given(prior)
-        GROUP BY discount, prior
+             (VALUES {priors}) AS given(k, prior)
+        GROUP BY choice, k
         """
     ).fetchall()
-    error = {(half_lives[d], prior): round(error, 9) for d, prior, error in found}
-    order = [(h, prior) for h in _HALF_LIVES for prior in _PRIORS]
-    return min(order, key=lambda key: error.get(key, 0.0))
+    if not found:
+        return _WITHOUT_EVIDENCE
+    _, half_life, prior = min((error, choice, k) for choice, k, error in found)
+    return _HALF_LIVES[half_life], _PRIORS[prior]

@@ -74,17 +74,17 @@ def make_summary(
     # Labels are of a time before that one in any case.
     late = int(strict and isinstance(summary, Summary))
     seeds = f'SELECT DISTINCT idx, entity, visible_until - {late} FROM seeds'
+    _summarise(connection, raw, task, summary, cutoff, seeds)
+    connection.execute('CREATE OR REPLACE TEMP TABLE summary AS FROM summarised')
+    if isinstance(summary, str) and summary != 'number':
+        return Scale(0.0, 1.0)  # Means of labels are in the unit of labels.
     train = f"""
         SELECT row, entity, time - {late} FROM (
             SELECT *, row_number() OVER (ORDER BY row) - 1 AS place,
                    count(*) OVER () AS size FROM labels WHERE split = 'train'
         ) WHERE place % greatest(1, (size + {_MAX_ROWS - 1}) // {_MAX_ROWS}) = 0
     """
-    _summarise(connection, raw, task, summary, cutoff, seeds, train)
-    connection.execute('CREATE OR REPLACE TEMP TABLE summary AS FROM summarised')
-    if isinstance(summary, str) and summary != 'number':
-        return Scale(0.0, 1.0)  # Means of labels are in the unit of labels.
-    _summarise(connection, raw, task, summary, cutoff, train, train)
+    _summarise(connection, raw, task, summary, cutoff, train)
     row = connection.execute('SELECT favg(v), stddev_pop(v) FROM summarised').fetchone()
     mean, std = row if row[0] is not None else (0.0, 1.0)
     return Scale(float(mean), float(std) if std > 1e-6 else 1.0)
@@ -97,11 +97,10 @@ def _summarise(
     summary: Summary | str,
     cutoff: int,
     asked: str,
-    train: str,
 ) -> None:
     # The table `summarised` of rows, entities and times.
     if isinstance(summary, str):
-        summarise_labels(connection, task, summary, asked, train)
+        summarise_labels(connection, task, summary, asked)
         return
     table, entities = raw.name(summary.table), raw.name(task.entity_table)
     seen = (

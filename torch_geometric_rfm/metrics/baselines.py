@@ -69,12 +69,25 @@ def last_labels(store: TaskStore, rows: Rows, until: Rows) -> NDArray[np.float64
     return _range_mean(store, own, np.maximum(start, end - 3), end)
 
 
-def smoothed_labels(store: TaskStore, rows: Rows, until: Rows) -> NDArray[np.float64]:
-    r"""The labels of the entity that are known by then, smoothed by
-    :class:`~torch_geometric_rfm.sampler.LabelSmoothing`: the best forecast from them
-    alone. See :func:`global_mean` for the arguments.
+def smoothed_labels(
+    store: TaskStore,
+    rows: Rows,
+    until: Rows,
+    smoothing: LabelSmoothing | None = None,
+) -> NDArray[np.float64]:
+    r"""A forecast from all labels of the entity that are known by then, by
+    :class:`~torch_geometric_rfm.sampler.LabelSmoothing`: that of least squared error
+    on train rows, of several half-lives. See :func:`global_mean` for the arguments.
+
+    Args:
+        store (TaskStore): The task.
+        rows: :obj:`[n]` rows of the task table.
+        until: :obj:`[n]` up to when each sees, in unix seconds.
+        smoothing (LabelSmoothing, optional): The one to use; chosen if not given.
+            (default: :obj:`None`)
     """
-    smoothed = LabelSmoothing(store).values(store.arrays.entity[rows], until)
+    smoothing = smoothing or LabelSmoothing(store)
+    smoothed = smoothing.values(store.arrays.entity[rows], until)
     smoothed = store.label_mean + store.label_std * smoothed
     return np.where(np.isnan(smoothed), _constant(store), smoothed)
 

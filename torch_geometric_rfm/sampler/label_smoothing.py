@@ -1,12 +1,23 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.data.statistics import normalise
 from torch_geometric_rfm.data.task_store import TaskStore
-from torch_geometric_rfm.sampler.label_smoothing_kernel import discounted_sums
+from torch_geometric_rfm.sampler.label_smoothing_kernel import (
+    discounted_sums,
+    last_known_labels,
+)
 
-HALF_LIVES = (np.inf, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5)  # labels
-PRIORS = (10.0, 3.0, 1.0, 0.3, 0.1)  # labels
-_MAX_ROWS = 4096  # of train, evenly spread, that both are chosen by
+HALF_LIVES = (np.inf, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5)
+r"""The half-lives to choose from, in labels."""
+
+PRIORS = (10.0, 3.0, 1.0, 0.3, 0.1)
+r"""The numbers of labels of the mean train label to choose from."""
+
+_WITHOUT_EVIDENCE = 4.0, 1.0
+_MAX_ROWS = 4096  # of train, drawn by a hash of their place, that both are chosen by
+_HASH, _RANGE = 2_654_435_761, 1 << 32
 
 
 class LabelSmoothing:
@@ -21,17 +32,20 @@ class LabelSmoothing:
 
     in the unit of normalised labels, so that :math:`\kappa` labels of the mean train
     label stand beside them. The half-life :math:`h` and :math:`\kappa` are those of
-    the least mean squared error on train rows, each of which sees what is known at its
-    own time: a task whose labels persist counts the latest alone, a task of rare
-    events all there are. See `Gardner, "Exponential Smoothing: The State of the Art"
-    <https://doi.org/10.1002/for.3980040103>`_ for what it is worth as a forecast.
+    the least mean squared error on at most 4,096 train rows, each of which sees what is
+    known at its own time: where labels persist the latest counts most, where they are
+    rare events all do. See `Gardner (1985), "Exponential Smoothing: The State of the
+    Art" <https://doi.org/10.1002/for.3980040103>`_ for what it is worth as a forecast;
+    there the first label is where it starts, here the mean train label.
 
     Args:
         store (TaskStore): The database with a task.
+        half_life (float, optional): The number of labels after which one counts half;
+            chosen if not given. (default: :obj:`None`)
+        prior (float, optional): :math:`\kappa`, likewise. (default: :obj:`None`)
 
-    Attributes:
-        half_life (float): The number of labels after which one counts half.
-        prior (float): :math:`\kappa`.
+    Raises:
+        ValueError: If labels are neither numbers nor booleans.
 
     Example:
         >>> from torch_geometric_rfm.testing import toy_task_store
@@ -43,25 +57,27 @@ class LabelSmoothing:
         True
     """
 
-    def __init__(self, store: TaskStore) -> None:
-        self._arrays = store.arrays
-        self._value = store.arrays.value.astype(np.float64)[store.arrays.own_row]
-        train = np.flatnonzero(store.split == 'train')
-        train = train[:: max(1, -(-train.size // _MAX_ROWS))]
-        label = store.arrays.value[train].astype(np.float64)
-        train, label = train[~np.isnan(label)], label[~np.isnan(label)]
-        entity, time = store.arrays.entity[train], store.arrays.time[train]
-        error: dict[tuple[float, float], float] = {}
-        for half_life in HALF_LIVES:
-            total, weight = self._sums(half_life, entity, time)
-            known = weight > 0
-            for prior in PRIORS:
-                miss = total[known] / (weight[known] + prior) - label[known]
-                # Rounded, so that those which are equal are equal: the first is taken.
-                error[half_life, prior] = round(
-                    float((miss**2).sum()) / max(label.size, 1), 9
-                )
-        self.half_life, self.prior = min(error, key=lambda key: error[key])
+    def __init__(
+        self,
+        store: TaskStore,
+        half_life: float | None = None,
+        prior: float | None = None,
+    ) -> None:
+        task, self._arrays = store.task, store.arrays
+        if task.cell_type not in (CellType.NUMBER, CellType.BOOLEAN):
+            raise ValueError(
+                f"labels of task '{task.name}' must be numbers or booleans to be "
+                f"smoothed (got '{task.cell_type.name.lower()}')"
+            )
+        label = task.frame['label'].to_numpy(dtype=np.float64)
+        label = normalise(label, store.label_mean, store.label_std)
+        self._label = label[self._arrays.own_row]
+        if half_life is None or prior is None:
+            best = self._best(store, label)
+            half_life = best[0] if half_life is None else half_life
+            prior = best[1] if prior is None else prior
+        self.half_life, self.prior = half_life, prior
+        self._total, self._weight = self._sums(self.half_life)
 
     def values(
         self, rows: NDArray[np.int64], until: NDArray[np.int64]
@@ -72,17 +88,37 @@ class LabelSmoothing:
             rows: :obj:`[B]` their rows in the store.
             until: :obj:`[B]` up to when each may look.
         """
-        total, weight = self._sums(self.half_life, rows, until)
-        known = weight > 0
+        last = last_known_labels(self._arrays, rows, until)
+        known = last[last >= 0]
         out = np.full(len(rows), np.nan)
-        out[known] = total[known] / (weight[known] + self.prior)
+        out[last >= 0] = self._total[known] / (self._weight[known] + self.prior)
         return out
 
-    def _sums(
-        self, half_life: float, rows: NDArray[np.int64], until: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        discount = 2 ** (-1 / half_life)
-        return discounted_sums(self._arrays, self._value, discount, rows, until)
+    def _sums(self, half_life: float) -> tuple[NDArray[np.float64], ...]:
+        start, discount = self._arrays.own_start, 2 ** (-1 / half_life)
+        return discounted_sums(self._label, start, discount)
+
+    def _best(
+        self, store: TaskStore, label: NDArray[np.float64]
+    ) -> tuple[float, float]:
+        train = np.flatnonzero(store.split == 'train')
+        place = np.arange(train.size)
+        # Every so many of them could be all of one entity, or its first ones.
+        train = train[place * _HASH % _RANGE * train.size < _RANGE * _MAX_ROWS]
+        train = train[~np.isnan(label[train])]
+        entity, time = self._arrays.entity[train], self._arrays.time[train]
+        last = last_known_labels(self._arrays, entity, time)
+        label, last = label[train][last >= 0], last[last >= 0]
+        if last.size == 0:
+            return _WITHOUT_EVIDENCE
+        error: dict[tuple[float, float], float] = {}
+        for half_life in HALF_LIVES:
+            total, weight = (sums[last] for sums in self._sums(half_life))
+            for prior in PRIORS:
+                miss = total / (weight + prior) - label
+                # Rounded, so that those which are equal are equal: the first is taken.
+                error[half_life, prior] = round(float((miss**2).mean()), 9)
+        return min(error, key=lambda key: error[key])
 
     def __repr__(self) -> str:
         return (

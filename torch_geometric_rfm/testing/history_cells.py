@@ -17,6 +17,7 @@ _MAX_ROWS = 4096  # of train, that statistics are taken from
 _DAY = 86_400
 _HALF_LIVES = (np.inf, 16, 8, 4, 2, 1, 0.5)  # labels
 _PRIORS = (10, 3, 1, 0.3, 0.1)  # labels
+_WITHOUT_EVIDENCE = 4, 1
 
 
 class Summary(NamedTuple):
@@ -69,7 +70,6 @@ def wrong_summaries(
 
     score = _clip(view.label, *view.label_scale)
     train = np.flatnonzero((view.task.frame['split'] == 'train').to_numpy())
-    train = train[:: max(1, -(-train.size // _MAX_ROWS))]
     smoothing = (
         _best_smoothing(view, score, train) if summary.labels == 'smoothed' else None
     )
@@ -87,6 +87,7 @@ def wrong_summaries(
     found = np.array(
         [value(i, t) for i, t in zip(view.index[rows].tolist(), until.tolist())]
     )
+    train = train[:: max(1, -(-train.size // _MAX_ROWS))]
     if summary.labels not in (None, 'number'):
         train = train[:0]  # Means of labels are in the unit of labels.
     known = np.array([value(i, view.label_time[i] - late) for i in train.tolist()])
@@ -145,11 +146,14 @@ def _smooth(labels: NDArray[np.float64], half_life: float, prior: float) -> floa
 def _best_smoothing(
     view: 'ContextView', score: NDArray[np.float64], train: NDArray[np.int64]
 ) -> tuple[float, float]:
-    # The half-life and the prior of the least squared error on train rows.
+    # The half-life and the prior of the least squared error on train rows, of which a
+    # hash of their place draws some.
     assert view.task is not None
     entity = view.task.frame['entity'].to_numpy()
+    seen, size = [], train.size
+    drawn = [k * 2_654_435_761 % 2**32 * size < 2**32 * _MAX_ROWS for k in range(size)]
+    train = train[np.array(drawn, dtype=bool)]
     train = train[~np.isnan(score[train])]
-    seen = []
     for i in train.tolist():
         own = (entity == entity[i]) & _is_known(view, score, view.label_time[i])
         seen.append(_in_order(view, score, own))
@@ -157,8 +161,10 @@ def _best_smoothing(
 
     def error(given: tuple[float, float]) -> float:
         misses = [(_smooth(labels, *given) - y) ** 2 for labels, y in pairs]
-        return round(sum(misses) / max(1, train.size), 9)
+        return round(sum(misses) / len(pairs), 9)
 
+    if not pairs:
+        return _WITHOUT_EVIDENCE
     return min(((h, p) for h in _HALF_LIVES for p in _PRIORS), key=error)
 
 

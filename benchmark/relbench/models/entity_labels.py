@@ -84,12 +84,14 @@ class SmoothedLabels(Model):
 
     def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
         smoothing = LabelSmoothing(inputs.store)
+        self.chosen = smoothing.half_life, smoothing.prior
         self.settings = {'smoothing': repr(smoothing)}  # JSON has no infinity.
 
     def predict(self, inputs: Inputs, split: str, protocol: str) -> np.ndarray:
         rows = inputs.rows(split)
         until = inputs.visible_until(rows, protocol)
-        return smoothed_labels(inputs.store, rows, until)
+        smoothing = LabelSmoothing(inputs.store, *self.chosen)
+        return smoothed_labels(inputs.store, rows, until, smoothing)
 
 
 class EntityMajority(EntityLabels):
