@@ -58,18 +58,25 @@ class Figures:
         scores = self.tasks[key].get((way, labels))
         return None if scores is None else scores[self.metric(key)]
 
-    def floor(self, key: tuple[str, str]) -> float | None:
-        r"""The best constant or mean of the entity on the same rows."""
+    def floor(self, key: tuple[str, str], simple: bool = True) -> float | None:
+        r"""The best of the baselines on the same rows: of constants and means of the
+        entity alone, or of all, forecasts from its labels among them.
+        """
         metric = self.metric(key)
         sign = NUMBER[metric]
         found = self.baselines.get(key, {})
-        scores = [found[name][metric] for name in SIMPLE if name in found]
+        scores = [
+            figures[metric]
+            for name, figures in found.items()
+            if name in SIMPLE or not simple
+        ]
         return sign * max(sign * score for score in scores) if scores else None
 
 
 def table(figures: Figures) -> str:
     r"""The scores as reStructuredText, and what they come to."""
-    head = ['database', 'task', 'metric', 'best simple', 'zero-shot', 'continued']
+    head = ['database', 'task', 'metric', 'best simple', 'best baseline', 'zero-shot']
+    head.append('continued')
     few = {
         labels
         for key, ways in figures.tasks.items()
@@ -79,14 +86,17 @@ def table(figures: Figures) -> str:
     for n in sorted(few):
         head += [f'{n} labels, fine-tuned', 'scratch']
     head += ['all labels, fine-tuned', 'scratch']
-    rows, wins, shares = [], [], []
+    rows, shares = [], []
+    wins: dict[bool, list[bool]] = {True: [], False: []}
     for key in figures.tasks:
         metric, most = figures.metric(key), figures.most[key]
-        zero, floor = figures.score(key, 'zero-shot', 0), figures.floor(key)
+        zero = figures.score(key, 'zero-shot', 0)
         assert zero is not None
-        if floor is not None:
-            wins.append(NUMBER[metric] * zero > NUMBER[metric] * floor)
-        cells = [floor, zero, figures.score(key, 'continued', 0)]
+        floors = [figures.floor(key, simple) for simple in wins]
+        for simple, floor in zip(wins, floors):
+            if floor is not None:
+                wins[simple].append(NUMBER[metric] * zero > NUMBER[metric] * floor)
+        cells = [*floors, zero, figures.score(key, 'continued', 0)]
         for n in [*sorted(few), most]:
             cells += [figures.score(key, w, n) for w in ('fine-tuned', 'scratch')]
         tuned = figures.score(key, 'fine-tuned', most)
@@ -94,8 +104,11 @@ def table(figures: Figures) -> str:
             shares.append(zero / tuned)
         rows.append([*key, metric, *('' if c is None else f'{c:.3f}' for c in cells)])
     lines = [to_rst('\n'.join(markdown(head, rows)))]
-    text = f'Zero-shot beats the best simple prediction on {sum(wins)} of {len(wins)} '
-    lines.append(f'{text}tasks.')
+    simple, every = (f'{sum(won)} of {len(won)}' for won in wins.values())
+    lines.append(
+        f'Zero-shot beats the best simple prediction on {simple} tasks, and the best '
+        f'baseline, forecasts from the labels of the entity among them, on {every}.'
+    )
     if shares:
         lines[-1] += (
             f' Over {len(shares)} binary tasks its AUROC is {np.mean(shares):.1%} of '

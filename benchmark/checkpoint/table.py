@@ -24,6 +24,7 @@ MODELS = {
     'entity-mean-train': 'entity mean, train labels',
     'entity-mean-known': 'entity mean, all labels known by then',
     'last-3-known': 'mean of the last 3 labels known by then',
+    'smoothed-known': 'exponential smoothing of the labels known by then',
     'lightgbm-relational': 'LightGBM on automatic aggregates',
 }
 

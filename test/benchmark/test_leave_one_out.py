@@ -89,5 +89,7 @@ def test_report(results, tmp_path):
         simple = ('global_mean', 'global_median', 'entity_mean')
         best = max(sign * found[n][figures.metric(key)] for n in simple if n in found)
         assert sign * figures.floor(key) == best
+        best = max(sign * scores[figures.metric(key)] for scores in found.values())
+        assert sign * figures.floor(key, simple=False) == best
     plot(figures, tmp_path / 'curves.png')
     assert (tmp_path / 'curves.png').stat().st_size > 10_000
