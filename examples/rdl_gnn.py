@@ -45,7 +45,7 @@ from torch_geometric_rfm.metrics import evaluate_baselines
 from torch_geometric_rfm.sampler import TemporalNeighborSampler
 
 REL_F1 = Path(__file__).parent / 'data' / 'rel-f1'
-SHOWN = ('global_mean', 'entity_mean_train', 'entity_mean')
+SHOWN = ('global_mean', 'entity_mean_train', 'entity_mean', 'smoothed_labels')
 
 
 def embed_text(data, col_stats, encoder):

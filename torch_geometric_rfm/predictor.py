@@ -28,6 +28,7 @@ from torch_geometric_rfm.train.ensemble import predict_ensemble
 from torch_geometric_rfm.train.fit import fit
 from torch_geometric_rfm.train.fit_calibration import fit_calibration
 from torch_geometric_rfm.train.fit_links import fit_links
+from torch_geometric_rfm.train.multilabel import label_frame, mean_figures
 from torch_geometric_rfm.train.predict_links import predict_links
 from torch_geometric_rfm.train.prediction_frame import (
     interval_levels,
@@ -126,6 +127,13 @@ class RelationalPredictor:
         """
         return self._opened.open_task(db, task, horizon)
 
+    def open_tasks(self, db: Any, task: Any, horizon: Any = None) -> list[TaskStore]:
+        r"""The task of a database, or of a multilabel one the binary task of each
+        label (:func:`~torch_geometric_rfm.data.multilabel_tasks`); see
+        :meth:`open_task`.
+        """
+        return self._opened.open_tasks(db, task, horizon)
+
     def fit(
         self,
         db: Any,
@@ -151,7 +159,8 @@ class RelationalPredictor:
                 new one, unless given.
         """
         names = task if isinstance(task, (list, tuple)) else [task]
-        stores = [self.open_task(db, name, horizon) for name in names]
+        opened = [self.open_tasks(db, name, horizon) for name in names]
+        stores = [store for tasks in opened for store in tasks]
         return self.fit_stores(stores, out, show_progress, **config)
 
     def fit_stores(
@@ -262,11 +271,21 @@ class RelationalPredictor:
         Returns:
             A frame with the entity, the time and :obj:`prediction`: a number
             in its own unit, the probability of true, or the most likely class,
-            followed by :obj:`probability_<class>` of each. Of a recommendation task
-            the entity, the time, the :obj:`rank`, the destination and its
-            :obj:`score`, one line a destination.
+            followed by :obj:`probability_<class>` of each; in place of it
+            :obj:`probability_<label>` of each label of a multilabel task, all of them
+            independent of each other. Of a recommendation task the entity, the time,
+            the :obj:`rank`, the destination and its :obj:`score`, one line a
+            destination.
         """
-        store = self.open_task(db, task, horizon)
+        stores = self.open_tasks(db, task, horizon)
+        if len(stores) > 1:
+            options = (None, progress, interval, k, candidates, num_contexts)
+            frames = [
+                self.predict(db, one.task, split, protocol, entities, time, *options)
+                for one in stores
+            ]
+            return label_frame([one.task for one in stores], frames)
+        (store,) = stores
         if (entities is None) != (time is None):
             raise ValueError('entities and time go together: give both or neither')
         if entities is not None:
@@ -434,9 +453,13 @@ class RelationalPredictor:
         num_contexts: int = 1,
     ) -> dict[str, float]:
         r"""The metrics of the predictions for a split: RelBench's, and accuracy, log
-        loss and macro F1 of classes.
+        loss and macro F1 of classes. Of a multilabel task they are means over labels.
         """
-        store = self.open_task(db, task, horizon)
+        stores = self.open_tasks(db, task, horizon)
+        if len(stores) > 1:
+            options = (split, protocol, None, progress, num_contexts)
+            return mean_figures([self.evaluate(db, s.task, *options) for s in stores])
+        (store,) = stores
         store.task.labels_of_split(split)
         prediction = self.predict_rows(
             store, split, protocol, progress, num_contexts=num_contexts

@@ -112,9 +112,15 @@ def test_recommendations_of_a_query(tmp_path):
     run(
         'finetune', REL_F1, 'visits', *own, '--minutes', 0.02, '--num-cells', 32,
         '--from-scratch', '--text-encoder', 'hashing', '--out', tmp_path / 'run',
-        '--json', figures,
+        '--json', figures, '--k', 5,
     )  # fmt: skip
     assert 0 < json.loads(figures.read_text())['metrics']['map'] < 1
+    values = []
+    for k in (5, 10):
+        options = ['--model', tmp_path / 'run', '--json', figures, '--k', k]
+        run('evaluate', REL_F1, 'visits', *own, *options)
+        values.append(json.loads(figures.read_text())['metrics']['map'])
+    assert values[0] != values[1]
     out = tmp_path / 'best.csv'
     run(
         'predict', REL_F1, 'visits', *own, '--model', tmp_path / 'run',
@@ -133,6 +139,9 @@ def test_options_that_do_not_go_together(query, tmp_path):
     assert '--entity-table goes with' in fails('--entity-table', 'drivers')
     assert '--destination-table goes with' in run(
         'evaluate', REL_F1, 'x', '--destination-table', 'circuits', code=2
+    )
+    assert '--k goes with --destination-table (got 3)' in run(
+        'evaluate', REL_F1, 'x', '--k', 3, code=2
     )
     assert 'say --entity-table' in fails('--sql', query)
     both = ['--sql', query, '--labels', query, '--entity-table', 'drivers']

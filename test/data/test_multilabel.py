@@ -74,6 +74,31 @@ def test_labels_are_trained_together():
         assert 0 <= figures['roc_auc'] <= 1
 
 
+def test_a_predictor_takes_the_task_whole():
+    db, task = toy_database(), multilabel()
+    predictor = RelationalPredictor(text_encoder='hashing', num_cells=16)
+    predictor.fit(db, task, minutes=None, num_steps=2, show_progress=False)
+    assert predictor.training['tasks'] == ['tags label 0', 'tags label 1']
+    tasks = multilabel_tasks(task, db)
+    alone = [predictor.evaluate(db, one) for one in tasks]
+    together = predictor.evaluate(db, task)
+    for name, value in together.items():
+        assert value == np.mean([figures[name] for figures in alone])
+    frame = predictor.predict(db, task)
+    names = ['probability_label 0', 'probability_label 1']
+    assert list(frame) == ['customer', 'timestamp', *names]
+    for one, name in zip(tasks, names):
+        expected = predictor.predict(db, one)
+        np.testing.assert_array_equal(frame[name], expected['prediction'])
+        assert frame['customer'].equals(expected['customer'])
+    time = pd.Timestamp('2021-10-01')
+    later = predictor.predict(db, task, entities=frame['customer'][:3], time=time)
+    assert later['timestamp'].eq(time).all()
+    assert later[names].notna().all(axis=None)
+    with pytest.raises(ValueError, match='k and candidates are of recommendation'):
+        predictor.predict(db, task, k=3)
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [

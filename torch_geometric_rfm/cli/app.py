@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import track
 
 from torch_geometric_rfm.cli.evaluation import (
-    evaluate_task,
+    evaluate_tasks,
     print_evaluation,
     split_to_score,
 )
@@ -19,6 +19,7 @@ from torch_geometric_rfm.cli.own_task import (
     DestinationTable,
     EntityTable,
     LabelFile,
+    NumDestinations,
     SqlFile,
     own_task,
 )
@@ -150,6 +151,7 @@ def finetune(
     labels: LabelFile = None,
     entity_table: EntityTable = None,
     destination_table: DestinationTable = None,
+    k: NumDestinations = None,
     json: Json = None,
 ) -> None:
     r"""Train on a task, then score it on the test split beside the baselines.
@@ -183,21 +185,20 @@ def finetune(
             predictor.sampling.update(sampling)
         with console.status(f'reading {db}'):
             first = own_task(
-                db, task, sql, labels, entity_table, horizon, destination_table
+                db, task, sql, labels, entity_table, horizon, destination_table, k
             )
-            stores = [
-                predictor.open_task(db, name, horizon)
-                for name in [first, *(jointly or [])]
-            ]
-            split = split_to_score(stores[0], console)
+            asked = predictor.open_tasks(db, first, horizon)
+            others = [predictor.open_tasks(db, x, horizon) for x in jointly or []]
+            stores = [store for tasks in [asked, *others] for store in tasks]
+            split = split_to_score(asked[0], console)
         console.print(f'training {predictor.model} for {minutes:g} minutes into {out}')
         result = predictor.fit_stores(
             stores, out, minutes=minutes, seed=seed, protocol=protocol
         )
         if result.interrupted:
             console.print('interrupted: the best weights so far are kept')
-        figures = evaluate_task(
-            predictor, stores[0], db, split, protocol, _bar(f'{split} split')
+        figures = evaluate_tasks(
+            predictor, asked, db, split, protocol, _bar(f'{split} split')
         )
         figures |= {
             'seconds': round(result.seconds, 2),
@@ -329,24 +330,26 @@ def predict(
             source = own_task(
                 db, task, sql, labels, entity_table, horizon, destination_table
             )
-            store = predictor.open_task(db, source, horizon)
+            stores = predictor.open_tasks(db, source, horizon)
+        entity_col = stores[0].task.entity_col
         keys = None
         if entities is not None:
-            keys = _read_keys(entities, store.task.entity_col)
+            keys = _read_keys(entities, entity_col)
         among = None
         if candidates is not None:
-            among = _read_keys(candidates, _destination_col(store.task))
-        if calibrate:
+            among = _read_keys(candidates, _destination_col(stores[0].task))
+        for store in stores if calibrate else []:
             bar = _bar('calibrating')
             fitted = predictor.calibrate_rows(store, 'val', protocol, bar)
             console.print(f'{fitted}, fitted on val')
         frame = predictor.predict(
             db,
-            store.task,
+            source,
             split,
             protocol,
             keys,
             time,
+            horizon,
             progress=_bar('predicting'),
             interval=interval,
             k=k,
@@ -398,6 +401,7 @@ def evaluate(
     labels: LabelFile = None,
     entity_table: EntityTable = None,
     destination_table: DestinationTable = None,
+    k: NumDestinations = None,
     json: Json = None,
 ) -> None:
     r"""Score a model on a split beside the baselines on the same rows."""
@@ -410,11 +414,12 @@ def evaluate(
             predictor.sampling['random_labels'] = random_labels
         with console.status(f'reading {db}'):
             source = own_task(
-                db, task, sql, labels, entity_table, horizon, destination_table
+                db, task, sql, labels, entity_table, horizon, destination_table, k
             )
-            store = predictor.open_task(db, source, horizon)
-        figures = evaluate_task(
-            predictor, store, db, split, protocol, _bar(f'{split} split'), num_contexts
+            stores = predictor.open_tasks(db, source, horizon)
+        bar = _bar(f'{split} split')
+        figures = evaluate_tasks(
+            predictor, stores, db, split, protocol, bar, num_contexts
         )
         print_evaluation(figures, console)
         _write_json(json, figures)

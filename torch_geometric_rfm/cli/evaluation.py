@@ -8,6 +8,7 @@ from rich.table import Table
 from torch_geometric_rfm.data import TaskStore
 from torch_geometric_rfm.metrics import evaluate_baselines
 from torch_geometric_rfm.predictor import RelationalPredictor
+from torch_geometric_rfm.train.multilabel import mean_figures
 
 
 def split_to_score(store: TaskStore, console: Console) -> str:
@@ -52,6 +53,32 @@ def evaluate_task(
     }
 
 
+def evaluate_tasks(
+    predictor: RelationalPredictor, stores: list[TaskStore], *args: Any, **kwargs: Any
+) -> dict[str, Any]:
+    r"""The scores of a task, or their means over the labels of a multilabel one, with
+    those of each label; see :func:`evaluate_task`.
+    """
+    found = [evaluate_task(predictor, store, *args, **kwargs) for store in stores]
+    if len(found) == 1:
+        return found[0]
+    labels = {store.task.target_col: one for store, one in zip(stores, found)}
+    seconds = sum(one['seconds'] for one in found)
+    rows = sum(one['num_rows'] for one in found)
+    names = list(found[0]['baselines'])
+    return found[0] | {
+        'task': stores[0].task.name.removesuffix(f' {next(iter(labels))}'),
+        'metrics': mean_figures([one['metrics'] for one in found]),
+        'baselines': {
+            name: mean_figures([one['baselines'][name] for one in found])
+            for name in names
+        },
+        'labels': {label: one['metrics'] for label, one in labels.items()},
+        'seconds': round(seconds, 2),
+        'contexts_per_second': round(rows / max(seconds, 1e-9), 2),
+    }
+
+
 def print_evaluation(
     figures: dict[str, Any],
     console: Console,
@@ -79,3 +106,6 @@ def print_evaluation(
         style = None if title in rows else 'bold'
         table.add_row(title, *(f'{scores[k]:.4f}' for k in names), style=style)
     console.print(table)
+    for label, scores in figures.get('labels', {}).items():
+        shown = ', '.join(f'{k} {v:.4f}' for k, v in scores.items())
+        console.print(f'{escape(label)}: {shown}')

@@ -27,6 +27,11 @@ DestinationTable = Annotated[
     ),
 ]
 
+NumDestinations = Annotated[
+    int | None,
+    typer.Option(help='how many rows are recommended, with --destination-table (10)'),
+]
+
 
 def own_task(
     db: Any,
@@ -36,6 +41,7 @@ def own_task(
     entity_table: str | None,
     horizon: str | None,
     destination_table: str | None = None,
+    k: int | None = None,
 ) -> str | Task:
     r"""The task that options describe, or its name if it is one of the database.
 
@@ -43,6 +49,11 @@ def own_task(
         FileNotFoundError: If a file does not exist.
         ValueError: If options do not go together, or the labels are at fault.
     """
+    if k is not None and destination_table is None:
+        raise ValueError(
+            f'--k goes with --destination-table (got {k}): a task of the database has '
+            'its own'
+        )
     if sql is None and labels is None:
         given = {'entity': entity_table, 'destination': destination_table}
         for what, table in given.items():
@@ -59,6 +70,7 @@ def own_task(
     options: dict[str, Any] = {'name': name}
     if destination_table is not None:
         kind, options['destination_table'] = LinkTask, destination_table
+        options |= {} if k is None else {'k': k}
     if sql is not None:
         return kind.from_sql(sql, db, entity_table, horizon, **options)
     assert labels is not None

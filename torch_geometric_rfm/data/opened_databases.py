@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.database import load_database, load_dataset, load_task
+from torch_geometric_rfm.data.multilabel import multilabel_tasks
 from torch_geometric_rfm.data.task import Task
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.data.text_encoder import TextEncoder
@@ -13,6 +14,8 @@ from torch_geometric_rfm.data.to_hetero import to_hetero
 
 if TYPE_CHECKING:
     from relbench.base import Database
+
+_MULTILABEL = 'multilabel_classification'
 
 
 @dataclass
@@ -51,6 +54,22 @@ class OpenedDatabases:
             horizon (str, optional): For external tasks, when labels become
                 known. (default: :obj:`None`)
         """
+        opened, task = self._load(db, task)
+        if not isinstance(task, Task):
+            task = Task.from_relbench(task, opened.db, horizon)
+        return self._store_of(opened, task)
+
+    def open_tasks(self, db: Any, task: Any, horizon: Any = None) -> list[TaskStore]:
+        r"""The task of a database, or of a multilabel one the task of each label; see
+        :meth:`open_task`.
+        """
+        opened, task = self._load(db, task)
+        if isinstance(task, Task) or task.task_type.value != _MULTILABEL:
+            return [self.open_task(db, task, horizon)]
+        tasks = multilabel_tasks(task, opened.db, horizon)
+        return [self._store_of(opened, one) for one in tasks]
+
+    def _load(self, db: Any, task: Any) -> tuple[_Opened, Any]:
         key = str(db) if isinstance(db, (str, Path)) else id(db)
         if key not in self._opened:
             dataset = load_dataset(db)
@@ -58,8 +77,9 @@ class OpenedDatabases:
         opened = self._opened[key]
         if isinstance(task, str):
             task = load_task(opened.dataset, task)
-        if not isinstance(task, Task):
-            task = Task.from_relbench(task, opened.db, horizon)
+        return opened, task
+
+    def _store_of(self, opened: _Opened, task: Task) -> TaskStore:
         usual = getattr(opened.dataset, 'val_timestamp', None)
         known = [
             time for time in (usual, task.cutoffs.get('train')) if time is not None
