@@ -13,7 +13,8 @@ killed), then scored on all tasks of the database,
 
 Every figure is a line of results.jsonl; what stands there is not computed again. With
 --own-tasks DATA the tasks that are asked for are those of the RelBench folders in DATA,
-not those that prepared folders hold beside them.
+not those that prepared folders hold beside them. With --together one model is trained
+without all that are left out. --fit-steps 0 leaves out fine-tuning.
 """
 
 import argparse
@@ -163,19 +164,20 @@ def load(folder: Path) -> RelationalPredictor:
 
 
 def _weights(
-    left_out: PreparedDatabase,
+    left_out: list[PreparedDatabase],
     others: list[PreparedDatabase],
     weights: dict[str, float],
 ) -> dict[str, float]:
-    # Without the patterns that name nothing but the database that is left out.
-    def fits(pattern: str, database: PreparedDatabase) -> bool:
-        names = [f'{database.name}/{task.name}' for task in database.tasks]
-        return any(fnmatchcase(name, pattern) for name in [database.name, *names])
+    # Without the patterns that name nothing but what is left out.
+    def fits(pattern: str, databases: list[PreparedDatabase]) -> bool:
+        names = [database.name for database in databases]
+        names += [f'{d.name}/{task.name}' for d in databases for task in d.tasks]
+        return any(fnmatchcase(name, pattern) for name in names)
 
     return {
         pattern: weight
         for pattern, weight in weights.items()
-        if not fits(pattern, left_out) or any(fits(pattern, d) for d in others)
+        if not fits(pattern, left_out) or fits(pattern, others)
     }
 
 
@@ -184,21 +186,31 @@ def _unlabelled_masking(masking: dict[str, float]) -> dict[str, float]:
     return {k: v for k, v in masking.items() if k != 'target'} or {'uniform': 1.0}
 
 
-def leave_out(database: PreparedDatabase, others: list[PreparedDatabase], args: Any):
-    r"""All figures of one database."""
+def leave_out(
+    databases: list[PreparedDatabase], others: list[PreparedDatabase], args: Any
+) -> None:
+    r"""All figures of databases that one model is pretrained without."""
     results = Results(args.out / 'results.jsonl')
-    folder = args.out / f'without-{database.name}'
+    names = [database.name for database in databases]
+    folder = args.out / f'without-{"-".join(names)}'
     if args.own_tasks is not None:
-        (database,) = open_databases([args.own_tasks / database.name], args.encoder)
+        databases = open_databases([args.own_tasks / n for n in names], args.encoder)
+    weights = _weights(databases, others, args.config.weights)
     pretrain(
-        [*others, database],
+        [*others, *databases],
         folder,
-        replace(args.config, weights=_weights(database, others, args.config.weights)),
-        exclude=[database.name],
+        replace(args.config, weights=weights),
+        exclude=names,
         text_encoder=args.encoder,
         resume=True,
         show_progress=False,
     )
+    for database in databases:
+        ask(database, folder, results, args)
+
+
+def ask(database: PreparedDatabase, folder: Path, results: Results, args: Any) -> None:
+    r"""All figures of a database that a model has not seen."""
     stores = database.task_stores()
     key = {'database': database.name, 'seed': args.seed}
     for store in stores:
@@ -246,7 +258,7 @@ def leave_out(database: PreparedDatabase, others: list[PreparedDatabase], args: 
                 labels=0,
                 **key,
             )
-    for store in stores:
+    for store in stores if args.fit_steps else []:
         total = len(store.rows_of_split('train'))
         for count in sorted({min(n, total) for n in [*args.labels, total]}):
             task = few_labels(store, count, args.seed) if count < total else store
@@ -266,6 +278,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('databases', nargs='+', help='RelBench folders, or prepared')
     parser.add_argument('--leave-out', nargs='*', help='names; all if not given')
+    parser.add_argument('--together', action='store_true')
     parser.add_argument('--own-tasks', type=Path, metavar='DATA')
     parser.add_argument('--out', type=Path, default=Path('runs/leave_one_out'))
     parser.add_argument('--config', type=Path, help='fields of PretrainConfig')
@@ -292,9 +305,10 @@ def main() -> None:
     args.encoder = get_text_encoder(args.text_encoder)
     databases = open_databases(args.databases, args.encoder)
     names = args.leave_out or [database.name for database in databases]
-    for database in databases:
-        if database.name in names:
-            leave_out(database, [d for d in databases if d is not database], args)
+    left_out = [database for database in databases if database.name in names]
+    for group in [left_out] if args.together else [[one] for one in left_out]:
+        inside = {database.name for database in group}
+        leave_out(group, [d for d in databases if d.name not in inside], args)
 
 
 if __name__ == '__main__':

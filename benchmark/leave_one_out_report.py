@@ -30,9 +30,14 @@ SIMPLE = (
 
 
 class Figures:
-    r"""Test scores of the rolling protocol by task and way."""
+    r"""Scores of a split and a protocol by task and way."""
 
-    def __init__(self, lines: list[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        lines: list[dict[str, Any]],
+        split: str = 'test',
+        protocol: str = 'rolling',
+    ) -> None:
         self.tasks: dict[tuple[str, str], dict[tuple[str, int], dict]] = {}
         self.baselines: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
         self.most: dict[tuple[str, str], int] = {}
@@ -42,7 +47,7 @@ class Figures:
             way = line['way'], line['labels']
             if 'curve' in line:
                 self.curves.setdefault(key, {})[way] = line['curve']
-            elif (line['split'], line['protocol']) == ('test', 'rolling'):
+            elif (line['split'], line['protocol']) == (split, protocol):
                 self.tasks.setdefault(key, {})[way] = line['metrics']
                 if line['way'] == 'zero-shot':
                     self.most[key] = line['train_rows']
@@ -85,7 +90,8 @@ def table(figures: Figures) -> str:
     }
     for n in sorted(few):
         head += [f'{n} labels, fine-tuned', 'scratch']
-    head += ['all labels, fine-tuned', 'scratch']
+    if any(key[0] == 'fine-tuned' for ways in figures.tasks.values() for key in ways):
+        head += ['all labels, fine-tuned', 'scratch']
     rows, shares = [], []
     wins: dict[bool, list[bool]] = {True: [], False: []}
     for key in figures.tasks:
@@ -102,7 +108,8 @@ def table(figures: Figures) -> str:
         tuned = figures.score(key, 'fine-tuned', most)
         if metric == 'roc_auc' and tuned is not None:
             shares.append(zero / tuned)
-        rows.append([*key, metric, *('' if c is None else f'{c:.3f}' for c in cells)])
+        shown = ['' if c is None else f'{c:.3f}' for c in cells]
+        rows.append([*key, metric, *shown][: len(head)])
     lines = [to_rst('\n'.join(markdown(head, rows)))]
     simple, every = (f'{sum(won)} of {len(won)}' for won in wins.values())
     lines.append(
@@ -148,11 +155,13 @@ def plot(figures: Figures, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('results', type=Path)
+    parser.add_argument('--split', default='test')
+    parser.add_argument('--protocol', default='rolling')
     parser.add_argument('--rst', type=Path)
     parser.add_argument('--plot', type=Path)
     args = parser.parse_args()
     lines = [json.loads(line) for line in args.results.read_text().splitlines()]
-    figures = Figures(lines)
+    figures = Figures(lines, args.split, args.protocol)
     text = table(figures)
     print(text)
     if args.rst is not None:

@@ -75,6 +75,34 @@ def test_the_left_out_database_was_not_trained_on(results):
     assert tables == {'customers', 'orders', 'shops'}
 
 
+def test_several_are_left_out_together(results, tmp_path, monkeypatch):
+    folder, _, _ = results
+    db = toy_database(2)
+    store = toy_task_store(db=db)
+    PreparedDatabase('stall', store.store, [store.task]).save(tmp_path / 'stall')
+    arguments = [
+        folder / 'shop', folder / 'kiosk', tmp_path / 'stall', '--leave-out', 'shop',
+        'kiosk', '--together', '--config', folder / 'config.json', '--steps', 2,
+        '--continued-steps', 0, '--fit-steps', 0, '--out', tmp_path / 'out',
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, 'argv', ['leave_one_out.py', *map(str, arguments)])
+    leave_one_out.main()
+    out = tmp_path / 'out' / 'without-shop-kiosk'
+    training = json.loads((out / 'config.json').read_text())['predictor']['training']
+    assert training['databases'] == ['stall']
+    assert training['weights'] == {}
+    text = (tmp_path / 'out' / 'results.jsonl').read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert {(line['database'], line['way']) for line in lines} == {
+        ('shop', 'zero-shot'),
+        ('kiosk', 'zero-shot'),
+    }
+    test, val = (Figures(lines, split) for split in ('test', 'val'))
+    assert len(test.tasks) == len(val.tasks) == 4
+    assert test.tasks != val.tasks
+    assert 'scratch' not in table(test)
+
+
 def test_report(results, tmp_path):
     lines = [json.loads(line) for line in results[1].splitlines()]
     figures = Figures(lines)
