@@ -129,7 +129,8 @@ class RelationalPredictor:
 
     def open_tasks(self, db: Any, task: Any, horizon: Any = None) -> list[TaskStore]:
         r"""The task of a database, or of a multilabel one the binary task of each
-        label (:func:`~torch_geometric_rfm.data.multilabel_tasks`); see
+        label (:func:`~torch_geometric_rfm.data.multilabel_tasks`), with a warning that
+        names labels that are the same in all train or val rows, and are left out; see
         :meth:`open_task`.
         """
         return self._opened.open_tasks(db, task, horizon)
@@ -278,14 +279,28 @@ class RelationalPredictor:
             destination.
         """
         stores = self.open_tasks(db, task, horizon)
-        if len(stores) > 1:
-            options = (None, progress, interval, k, candidates, num_contexts)
-            frames = [
-                self.predict(db, one.task, split, protocol, entities, time, *options)
-                for one in stores
-            ]
-            return label_frame([one.task for one in stores], frames)
-        (store,) = stores
+        options = (protocol, entities, time, progress, interval, k, candidates)
+        frames = [
+            self._predict_store(store, split, *options, num_contexts)
+            for store in stores
+        ]
+        if isinstance(task, Task) or stores[0].task.multilabel is None:
+            return frames[0]
+        return label_frame([store.task for store in stores], frames)
+
+    def _predict_store(
+        self,
+        store: TaskStore,
+        split: str | None,
+        protocol: str,
+        entities: Any,
+        time: Any,
+        progress: Any,
+        interval: float | None,
+        k: int | None,
+        candidates: Any,
+        num_contexts: int,
+    ) -> pd.DataFrame:
         if (entities is None) != (time is None):
             raise ValueError('entities and time go together: give both or neither')
         if entities is not None:
@@ -456,15 +471,17 @@ class RelationalPredictor:
         loss and macro F1 of classes. Of a multilabel task they are means over labels.
         """
         stores = self.open_tasks(db, task, horizon)
-        if len(stores) > 1:
-            options = (split, protocol, None, progress, num_contexts)
-            return mean_figures([self.evaluate(db, s.task, *options) for s in stores])
-        (store,) = stores
-        store.task.labels_of_split(split)
-        prediction = self.predict_rows(
-            store, split, protocol, progress, num_contexts=num_contexts
+        for store in stores:
+            store.task.labels_of_split(split)
+        options = {'progress': progress, 'num_contexts': num_contexts}
+        return mean_figures(
+            [
+                store.task.evaluate(
+                    self.predict_rows(store, split, protocol, **options), split
+                )
+                for store in stores
+            ]
         )
-        return store.task.evaluate(prediction, split)
 
     def save_pretrained(self, folder: str | Path) -> None:
         r"""Writes the model, the identity of its text encoder, and its sampling."""

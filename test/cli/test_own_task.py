@@ -140,7 +140,7 @@ def test_options_that_do_not_go_together(query, tmp_path):
     assert '--destination-table goes with' in run(
         'evaluate', REL_F1, 'x', '--destination-table', 'circuits', code=2
     )
-    assert '--k goes with --destination-table (got 3)' in run(
+    assert '--k goes with --destination-table here (got 3)' in run(
         'evaluate', REL_F1, 'x', '--k', 3, code=2
     )
     assert 'say --entity-table' in fails('--sql', query)

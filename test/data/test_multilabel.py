@@ -59,6 +59,10 @@ def test_each_label_is_a_task():
         assert np.array_equal(frame['label'], expected.astype(float))
         assert np.array_equal(frame['entity'], toy['entity'])
         assert task.horizon == pd.Timedelta('30 days')
+    hidden = multilabel()
+    hidden.hidden_columns = lambda: [('customers', 'age')]
+    for task in multilabel_tasks(hidden, db):
+        assert task.hidden_columns == [('customers', 'age')]
     (one,) = multilabel_tasks(multilabel(), db, chosen=['label 1'])
     assert one.name == 'tags label 1'
     assert audit_task(db, one, contexts=40).findings == 0

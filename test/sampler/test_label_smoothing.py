@@ -98,7 +98,7 @@ def test_choice_sees_what_was_known():
 
 @pytest.mark.parametrize('order', ['entity', 'time'])
 def test_rows_that_choose_are_of_all_entities_and_times(order):
-    r"""Of more train rows than choose, every second is of the same half of what they
+    r"""Of more train rows than choose, every third is of the same third of what they
     are sorted by; only in the others labels follow from one to the next.
     """
     rng = np.random.default_rng(3)
@@ -146,3 +146,26 @@ def test_classes_are_refused():
     store = toy_task_store('multiclass')
     with pytest.raises(ValueError, match=r"numbers or booleans .* \(got 'category'\)"):
         LabelSmoothing(store)
+
+
+def test_arguments():
+    store = toy_task_store('regression')
+    for given, message in (
+        ({'half_life': 0}, r"'half_life' must be positive \(got 0\)"),
+        ({'half_life': float('nan')}, "'half_life' must be positive"),
+        ({'prior': -1}, r"'prior' must be at least 0 \(got -1\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            LabelSmoothing(store, **given)
+    # What is not given is chosen for what is.
+    walks = store_of({k: np.cumsum(np.ones(40)) * (k - 4) for k in range(8)})
+    rows, until = walks.arrays.entity, walks.arrays.time
+    label = walks.arrays.value.astype(np.float64)
+
+    def error(smoothing):
+        return np.nanmean((smoothing.values(rows, until) - label) ** 2)
+
+    chosen = LabelSmoothing(walks, half_life=np.inf)
+    assert chosen.half_life == np.inf
+    best = min(error(LabelSmoothing(walks, np.inf, prior)) for prior in PRIORS)
+    assert error(chosen) == pytest.approx(best)

@@ -190,7 +190,7 @@ def finetune(
             asked = predictor.open_tasks(db, first, horizon)
             others = [predictor.open_tasks(db, x, horizon) for x in jointly or []]
             stores = [store for tasks in [asked, *others] for store in tasks]
-            split = split_to_score(asked[0], console)
+            split = split_to_score(asked, console)
         console.print(f'training {predictor.model} for {minutes:g} minutes into {out}')
         result = predictor.fit_stores(
             stores, out, minutes=minutes, seed=seed, protocol=protocol
@@ -341,10 +341,11 @@ def predict(
         for store in stores if calibrate else []:
             bar = _bar('calibrating')
             fitted = predictor.calibrate_rows(store, 'val', protocol, bar)
-            console.print(f'{fitted}, fitted on val')
+            console.print(f'{store.task.name}: {fitted}, fitted on val')
+        several = stores[0].task.multilabel is not None
         frame = predictor.predict(
             db,
-            source,
+            source if several else stores[0].task,
             split,
             protocol,
             keys,

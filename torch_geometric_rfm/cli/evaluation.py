@@ -11,16 +11,22 @@ from torch_geometric_rfm.predictor import RelationalPredictor
 from torch_geometric_rfm.train.multilabel import mean_figures
 
 
-def split_to_score(store: TaskStore, console: Console) -> str:
+def split_to_score(stores: list[TaskStore], console: Console) -> str:
     r"""The test split; if it cannot be scored, val, and says why."""
     try:
-        store.task.labels_of_split('test')
+        check_labels(stores, 'test')
     except ValueError as error:
-        store.task.labels_of_split('val')
+        check_labels(stores, 'val')
         reason = escape(str(error))
         console.print(f'{reason}: the scores will be of val, which chooses the weights')
         return 'val'
     return 'test'
+
+
+def check_labels(stores: list[TaskStore], split: str) -> None:
+    r"""Raises a :obj:`ValueError` if tasks cannot be scored on a split."""
+    for store in stores:
+        store.task.labels_of_split(split)
 
 
 def evaluate_task(
@@ -33,7 +39,6 @@ def evaluate_task(
     num_contexts: int = 1,
 ) -> dict[str, Any]:
     r"""The scores of a predictor and of the baselines on the same rows."""
-    store.task.labels_of_split(split)
     start = time.monotonic()
     prediction = predictor.predict_rows(
         store, split, protocol, progress, num_contexts=num_contexts
@@ -54,20 +59,25 @@ def evaluate_task(
 
 
 def evaluate_tasks(
-    predictor: RelationalPredictor, stores: list[TaskStore], *args: Any, **kwargs: Any
+    predictor: RelationalPredictor,
+    stores: list[TaskStore],
+    db: Any,
+    split: str,
+    *args: Any,
 ) -> dict[str, Any]:
     r"""The scores of a task, or their means over the labels of a multilabel one, with
     those of each label; see :func:`evaluate_task`.
     """
-    found = [evaluate_task(predictor, store, *args, **kwargs) for store in stores]
-    if len(found) == 1:
+    check_labels(stores, split)
+    found = [evaluate_task(predictor, store, db, split, *args) for store in stores]
+    if stores[0].task.multilabel is None:
         return found[0]
     labels = {store.task.target_col: one for store, one in zip(stores, found)}
     seconds = sum(one['seconds'] for one in found)
     rows = sum(one['num_rows'] for one in found)
     names = list(found[0]['baselines'])
     return found[0] | {
-        'task': stores[0].task.name.removesuffix(f' {next(iter(labels))}'),
+        'task': stores[0].task.multilabel,
         'metrics': mean_figures([one['metrics'] for one in found]),
         'baselines': {
             name: mean_figures([one['baselines'][name] for one in found])

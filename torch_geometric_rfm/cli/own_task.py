@@ -51,8 +51,8 @@ def own_task(
     """
     if k is not None and destination_table is None:
         raise ValueError(
-            f'--k goes with --destination-table (got {k}): a task of the database has '
-            'its own'
+            f'--k goes with --destination-table here (got {k}): a task of the database '
+            'is scored by its own'
         )
     if sql is None and labels is None:
         given = {'entity': entity_table, 'destination': destination_table}

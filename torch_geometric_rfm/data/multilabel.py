@@ -1,5 +1,7 @@
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from copy import copy
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ from torch_geometric_rfm.data.task import SPLITS, Task
 
 if TYPE_CHECKING:
     from relbench.base import BaseTask, Database
+
+MULTILABEL = 'multilabel_classification'
 
 
 def multilabel_tasks(
@@ -53,10 +57,64 @@ def multilabel_tasks(
         >>> tasks = multilabel_tasks(task)  # doctest: +SKIP
         >>> predictor.fit('org/database', tasks)  # doctest: +SKIP
     """
+    return [make() for make in _labels_of(task, db, horizon, names, chosen)]
+
+
+def open_relbench(
+    task: 'BaseTask', db: 'Database | None' = None, horizon: Any = None
+) -> list[Task]:
+    r"""A RelBench task of any type; of a multilabel one the task of each label that can
+    be trained on, with a warning that names the others.
+
+    Args:
+        task (relbench.base.BaseTask): The task.
+        db (relbench.base.Database, optional): See :func:`multilabel_tasks`.
+            (default: :obj:`None`)
+        horizon (str or pd.Timedelta, optional): See :meth:`Task.from_relbench`.
+            (default: :obj:`None`)
+
+    Raises:
+        ValueError: If the task, or each label, cannot be trained on.
+
+    Example:
+        >>> from torch_geometric_rfm.data import load_task
+        >>> task = load_task('org/database', 'tags')  # doctest: +SKIP
+        >>> tasks = open_relbench(task)  # doctest: +SKIP
+    """
+    if task.task_type.value != MULTILABEL:
+        return [Task.from_relbench(task, db, horizon)]
+    found = [_trainable(make) for make in _labels_of(task, db, horizon)]
+    out = [one for one in found if isinstance(one, Task)]
+    reasons = [one for one in found if isinstance(one, str)]
+    if not out:
+        raise ValueError(reasons[0])
+    for reason in reasons:
+        warnings.warn(f'a label is left out: {reason}', UserWarning, stacklevel=2)
+    return out
+
+
+def _trainable(make: Callable[[], Task]) -> Task | str:
+    # The task of a label, or why it cannot be trained on.
+    try:
+        out = make()
+        out.labels_of_split('val')
+    except ValueError as error:
+        return str(error)
+    return out
+
+
+def _labels_of(
+    task: Any,
+    db: Any = None,
+    horizon: Any = None,
+    names: Sequence[str] | None = None,
+    chosen: Sequence[str] | None = None,
+) -> list[Callable[[], Task]]:
+    # What makes the task of each label.
     name = getattr(task, 'name', None) or type(task).__name__
-    if task.task_type.value != 'multilabel_classification':
+    if task.task_type.value != MULTILABEL:
         raise ValueError(
-            f"task '{name}' must be of type multilabel_classification (got "
+            f"task '{name}' must be of type {MULTILABEL} (got "
             f"'{task.task_type.value}'); use Task.from_relbench"
         )
     db = db or load_database(task.dataset)
@@ -86,7 +144,17 @@ def multilabel_tasks(
         )
     horizon = horizon_of(task, name, horizon)
     return [
-        _one_label(task, name, label, tables, labels, known.index(label), db, horizon)
+        partial(
+            _one_label,
+            task,
+            name,
+            label,
+            tables,
+            labels,
+            known.index(label),
+            db,
+            horizon,
+        )
         for label in chosen
     ]
 
@@ -128,6 +196,7 @@ def _one_label(
 
     one = copy(task)
     one.name, one.target_col, one.get_table = f'{name} {label}', label, get_table
+    one.hidden_columns = task.hidden_columns  # Those of its own target.
     one.task_type = SimpleNamespace(value='binary_classification')
     try:
         out = Task.from_relbench(one, db, horizon)
@@ -137,4 +206,5 @@ def _one_label(
             "labels that can in 'chosen'."
         ) from error
     out.relbench_task = None  # Which has no metric of one label.
+    out.multilabel = name
     return out

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.database import load_database, load_dataset, load_task
-from torch_geometric_rfm.data.multilabel import multilabel_tasks
+from torch_geometric_rfm.data.multilabel import open_relbench
 from torch_geometric_rfm.data.task import Task
 from torch_geometric_rfm.data.task_store import TaskStore
 from torch_geometric_rfm.data.text_encoder import TextEncoder
@@ -14,8 +14,6 @@ from torch_geometric_rfm.data.to_hetero import to_hetero
 
 if TYPE_CHECKING:
     from relbench.base import Database
-
-_MULTILABEL = 'multilabel_classification'
 
 
 @dataclass
@@ -64,9 +62,9 @@ class OpenedDatabases:
         :meth:`open_task`.
         """
         opened, task = self._load(db, task)
-        if isinstance(task, Task) or task.task_type.value != _MULTILABEL:
-            return [self.open_task(db, task, horizon)]
-        tasks = multilabel_tasks(task, opened.db, horizon)
+        if isinstance(task, Task):
+            return [self._store_of(opened, task)]
+        tasks = open_relbench(task, opened.db, horizon)
         return [self._store_of(opened, one) for one in tasks]
 
     def _load(self, db: Any, task: Any) -> tuple[_Opened, Any]:

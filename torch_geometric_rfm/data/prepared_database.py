@@ -8,6 +8,7 @@ from typing import Any
 from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.database import load_database, load_dataset
 from torch_geometric_rfm.data.link_task import LinkTask
+from torch_geometric_rfm.data.multilabel import open_relbench
 from torch_geometric_rfm.data.store_file import FORMAT_VERSION as STORE_VERSION
 from torch_geometric_rfm.data.task import Task
 from torch_geometric_rfm.data.task_file import FORMAT_VERSION as TASKS_VERSION
@@ -173,11 +174,12 @@ def _open_task(
     skipped: dict[str, str],
 ) -> None:
     try:
-        task = Task.from_relbench(dataset.load_task(name), db, horizon)
-        if isinstance(task, LinkTask):
-            raise ValueError('a recommendation task, whose label is no cell')
-        task.labels_of_split('val')
-        tasks.append(task)
+        found = open_relbench(dataset.load_task(name), db, horizon)
+        for task in found:
+            if isinstance(task, LinkTask):
+                raise ValueError('a recommendation task, whose label is no cell')
+            task.labels_of_split('val')
+        tasks += found
     except (ValueError, KeyError, TypeError) as error:
         skipped[name] = str(error)
 

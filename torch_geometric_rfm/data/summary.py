@@ -12,8 +12,9 @@ from torch_geometric_rfm.data.columns import (
 )
 from torch_geometric_rfm.data.database import load_database, load_dataset
 from torch_geometric_rfm.data.keys import foreign_key_positions, primary_key_index
+from torch_geometric_rfm.data.multilabel import open_relbench
 from torch_geometric_rfm.data.raw_table import MISSING_TIME
-from torch_geometric_rfm.data.task import SPLITS, Task
+from torch_geometric_rfm.data.task import SPLITS
 
 if TYPE_CHECKING:
     from relbench.base import BaseTask, Database, Dataset, Table
@@ -194,12 +195,12 @@ def _entity_table(task: 'BaseTask') -> str:
 def _readiness(task: 'BaseTask', db: 'Database') -> tuple[str | None, str | None]:
     # The horizon of a task, and what keeps it from being trained.
     try:
-        return _duration(Task.from_relbench(task, db).horizon), None
+        return _duration(open_relbench(task, db)[0].horizon), None
     except ValueError as error:
         problem = str(error)
     # Without a horizon the task may still be sound, or have another problem too.
     try:
-        Task.from_relbench(task, db, horizon='0 days')
+        open_relbench(task, db, horizon='0 days')
     except ValueError as error:
         if str(error) == problem:
             at_once = getattr(task, 'kind', None) == 'autocomplete'

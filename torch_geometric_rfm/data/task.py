@@ -47,6 +47,7 @@ class Task:
         classes: The classes that may be predicted, of a category.
         other_classes: Classes of labels beyond, which cannot be predicted but may
             be seen once they are known; their numbers follow.
+        multilabel: The multilabel task that it asks one label of.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Task:
     relbench_task: Any = None
     classes: list[str] = field(default_factory=list)
     other_classes: list[str] = field(default_factory=list)
+    multilabel: str | None = None
 
     @classmethod
     def from_relbench(
@@ -98,7 +100,7 @@ class Task:
         if kind == 'multilabel_classification':
             raise ValueError(
                 f"task '{name}' is of type '{kind}': use multilabel_tasks, which makes "
-                'a task of each label'
+                'a task of each label (RelationalPredictor.open_tasks opens them all)'
             )
         if kind not in _CELL_TYPES:
             raise ValueError(

@@ -19,7 +19,7 @@ _ARRAYS = ('entity', 'time', 'label')
 _PLAIN = ('name', 'entity_table', 'entity_col', 'time_col', 'target_col')
 _KEPT = {*_PLAIN, 'cell_type', 'horizon', 'frame', 'hidden_columns', 'cutoffs'}
 _KEPT |= {'classes', 'other_classes'}
-_DROPPED = {'relbench_task'}
+_DROPPED = {'relbench_task', 'multilabel'}
 
 
 def save_tasks(path: str | Path, tasks: list[Task]) -> None:

@@ -32,7 +32,7 @@ class LabelSmoothing:
 
     in the unit of normalised labels, so that :math:`\kappa` labels of the mean train
     label stand beside them. The half-life :math:`h` and :math:`\kappa` are those of
-    the least mean squared error on at most 4,096 train rows, each of which sees what is
+    the least mean squared error on about 4,096 train rows, each of which sees what is
     known at its own time: where labels persist the latest counts most, where they are
     rare events all do. See `Gardner (1985), "Exponential Smoothing: The State of the
     Art" <https://doi.org/10.1002/for.3980040103>`_ for what it is worth as a forecast;
@@ -45,7 +45,12 @@ class LabelSmoothing:
         prior (float, optional): :math:`\kappa`, likewise. (default: :obj:`None`)
 
     Raises:
-        ValueError: If labels are neither numbers nor booleans.
+        ValueError: If labels are neither numbers nor booleans, or an argument is
+            negative, or no half-life.
+
+    Attributes:
+        half_life (float): What it is, given or chosen.
+        prior (float): Likewise.
 
     Example:
         >>> from torch_geometric_rfm.testing import toy_task_store
@@ -72,11 +77,16 @@ class LabelSmoothing:
         label = task.frame['label'].to_numpy(dtype=np.float64)
         label = normalise(label, store.label_mean, store.label_std)
         self._label = label[self._arrays.own_row]
-        if half_life is None or prior is None:
-            best = self._best(store, label)
-            half_life = best[0] if half_life is None else half_life
-            prior = best[1] if prior is None else prior
-        self.half_life, self.prior = half_life, prior
+        if half_life is not None and not half_life > 0:
+            raise ValueError(f"'half_life' must be positive (got {half_life})")
+        if prior is not None and not prior >= 0:
+            raise ValueError(f"'prior' must be at least 0 (got {prior})")
+        half_lives = HALF_LIVES if half_life is None else (half_life,)
+        priors = PRIORS if prior is None else (prior,)
+        settings = [(h, p) for h in half_lives for p in priors]
+        self.half_life, self.prior = (
+            settings[0] if len(settings) == 1 else self._best(store, label, settings)
+        )
         self._total, self._weight = self._sums(self.half_life)
 
     def values(
@@ -99,7 +109,10 @@ class LabelSmoothing:
         return discounted_sums(self._label, start, discount)
 
     def _best(
-        self, store: TaskStore, label: NDArray[np.float64]
+        self,
+        store: TaskStore,
+        label: NDArray[np.float64],
+        settings: list[tuple[float, float]],
     ) -> tuple[float, float]:
         train = np.flatnonzero(store.split == 'train')
         place = np.arange(train.size)
@@ -110,15 +123,16 @@ class LabelSmoothing:
         last = last_known_labels(self._arrays, entity, time)
         label, last = label[train][last >= 0], last[last >= 0]
         if last.size == 0:
-            return _WITHOUT_EVIDENCE
-        error: dict[tuple[float, float], float] = {}
-        for half_life in HALF_LIVES:
-            total, weight = (sums[last] for sums in self._sums(half_life))
-            for prior in PRIORS:
-                miss = total / (weight + prior) - label
-                # Rounded, so that those which are equal are equal: the first is taken.
-                error[half_life, prior] = round(float((miss**2).mean()), 9)
-        return min(error, key=lambda key: error[key])
+            return _WITHOUT_EVIDENCE if _WITHOUT_EVIDENCE in settings else settings[0]
+        sums = {h: [x[last] for x in self._sums(h)] for h, _ in settings}
+
+        def error(setting: tuple[float, float]) -> float:
+            total, weight = sums[setting[0]]
+            miss = total / (weight + setting[1]) - label
+            # Rounded, so that those which are equal are equal: the first is taken.
+            return round(float((miss**2).mean()), 9)
+
+        return min(settings, key=error)
 
     def __repr__(self) -> str:
         return (

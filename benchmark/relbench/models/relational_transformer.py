@@ -52,7 +52,7 @@ class RelationalTransformerModel(Model):
         self, inputs: Inputs, stores: list[TaskStore], seed: int, minutes: float
     ) -> None:
         self.predictor = self.new_predictor(inputs, seed)
-        training = {'minutes': minutes, **_settings(inputs, 'training'), 'seed': seed}
+        training = {'minutes': minutes, **self.training(inputs), 'seed': seed}
         result = self.predictor.fit_stores(stores, show_progress=False, **training)
         self.settings = {
             **self.predictor.model.config,
@@ -70,6 +70,10 @@ class RelationalTransformerModel(Model):
             inputs.store.store.text_encoder,
             **_settings(inputs, 'sampling'),
         )
+
+    def training(self, inputs: Inputs) -> dict[str, Any]:
+        r"""How it is trained."""
+        return _settings(inputs, 'training')
 
     def predict(self, inputs: Inputs, split: str, protocol: str) -> np.ndarray:
         return self.predictor.predict_rows(inputs.store, split, protocol)
@@ -129,6 +133,9 @@ class PretrainedRelationalTransformer(RelationalTransformerModel):
 
     def new_predictor(self, inputs: Inputs, seed: int) -> RelationalPredictor:
         return RelationalPredictor.from_pretrained()
+
+    def training(self, inputs: Inputs) -> dict[str, Any]:
+        return SETTINGS['training']
 
     def reason_against(self, inputs: Inputs) -> str | None:
         encoder = RelationalPredictor.from_pretrained().text_encoder
