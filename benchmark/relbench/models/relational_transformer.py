@@ -33,7 +33,7 @@ DATABASES: dict[str, dict[str, dict[str, Any]]] = {
         'model': {'datetime_encoding': ('global', 'relative')},
         'sampling': {'own_labels': 0.15, 'history': 0.0},
     },
-    'un-votes': {'sampling': {'recent_labels': 0.2}, **_COPYING},
+    'un-votes': {'sampling': {'recent_labels': 0.2}},
     'ipl-cricket': _COPYING,
     'quantum-stackexchange': _COPYING,
 }
