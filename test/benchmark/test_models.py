@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -170,3 +171,10 @@ def test_one_joint_training_serves_all_tasks(tmp_path, monkeypatch):
         assert value.equal(loaded.predictor.model.state_dict()[name])
     rows = second.rows('val')[:5]
     assert np.isfinite(loaded.predictor.predict_rows(second.store, rows)).all()
+
+
+def test_what_a_database_has_its_own_is_not_for_pretrained_models():
+    inputs = SimpleNamespace(database='ipl-cricket')
+    names = ('relational-transformer', 'relational-transformer-fine-tuned')
+    scratch, tuned = (MODELS[name]().training(inputs) for name in names)
+    assert scratch == {**tuned, 'drop_rate': 0.6}
