@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from torch_geometric_rfm.audit import ContextAuditor
+from torch_geometric_rfm.audit import ContextAuditor, label_summaries
 from torch_geometric_rfm.data import (
     CellStore,
     CellType,
@@ -17,6 +17,7 @@ from torch_geometric_rfm.data import (
 )
 from torch_geometric_rfm.data.store_arrays import ALWAYS, NEVER, row_times
 from torch_geometric_rfm.loader import ContextLoader
+from torch_geometric_rfm.sampler import LabelSmoothing, label_smoothing
 from torch_geometric_rfm.testing import (
     random_cells,
     random_database,
@@ -167,6 +168,37 @@ def test_summaries_of_labels_before_their_horizon(toy):
     broken = audit(db, task, store, **options).broken
     assert broken
     assert set(broken) <= {'statistics', 'values'}
+
+
+def test_a_choice_by_other_train_rows_is_found(toy, monkeypatch):
+    r"""Of more train rows than choose a smoothing, the same ones are drawn."""
+    db, task, store = toy
+    options = {'history': 0.3, 'own_labels': 0.0, 'recent_labels': 0.0}
+    every = LabelSmoothing(store)
+    for size in range(4, 80, 4):
+        monkeypatch.setattr(label_smoothing, '_MAX_ROWS', size)
+        monkeypatch.setattr(label_summaries, '_MAX_ROWS', size)
+        if repr(LabelSmoothing(store)) != repr(every):
+            break
+    else:
+        pytest.fail('any of these rows choose as all do')
+    assert audit(*toy, **options).findings == 0
+    monkeypatch.setattr(label_summaries, '_MAX_ROWS', 4096)
+    assert audit(*toy, **options).broken == ['values']
+
+
+def test_smoothing_without_evidence(toy):
+    db, task, _ = toy
+    # Of train rows none knows a label, of later ones most do.
+    task.horizon = pd.Timedelta('400 days')
+    store = build(db, task)
+    smoothing = LabelSmoothing(store)
+    assert (smoothing.half_life, smoothing.prior) == (4.0, 1.0)
+    rows = store.rows_of_split('test')
+    known = smoothing.values(store.arrays.entity[rows], store.arrays.time[rows])
+    assert np.isfinite(known).mean() > 0.5
+    options = {'history': 0.3, 'own_labels': 0.0, 'recent_labels': 0.0}
+    assert audit(db, task, store, **options).findings == 0
 
 
 def test_masked_cells_are_fine(toy):
