@@ -21,7 +21,7 @@ MODELS = (
     'relational-transformer-zero-shot',
     'relational-transformer-fine-tuned',
 )
-RIVALS = ('lightgbm-relational', 'rdl-gnn', 'entity-mean-known')
+RIVALS = ('lightgbm-relational', 'rdl-gnn', 'entity-mean-known', 'smoothed-known')
 
 
 def duels(groups: dict[tuple[str, str], Lines], folder: Path, bold: bool = True) -> str:
