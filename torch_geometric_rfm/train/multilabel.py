@@ -21,7 +21,7 @@ def label_frame(tasks: Sequence[Task], frames: Sequence[pd.DataFrame]) -> pd.Dat
         >>> columns = {task.entity_col: [1], task.time_col: ['2021-05-01']}
         >>> frame = pd.DataFrame({**columns, 'prediction': [0.5]})
         >>> list(label_frame([task], [frame]))
-        ['customer_id', 'timestamp', 'probability_active']
+        ['customer_id', 'timestamp', 'probability_orders']
     """
     first = frames[0].drop(columns='prediction')
     found = {
