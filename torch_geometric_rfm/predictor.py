@@ -404,8 +404,9 @@ class RelationalPredictor:
         whatever :obj:`num_contexts` is later.
 
         Raises:
-            ValueError: If the task recommends, the split has no labels, or too few,
-                or the model has no quantiles.
+            ValueError: If the task recommends, or is multilabel (calibrate each of
+                :meth:`open_tasks` by :meth:`calibrate_rows`), the split has no labels,
+                or too few, or the model has no quantiles.
         """
         return self.calibrate_rows(
             self.open_task(db, task, horizon), split, protocol, progress

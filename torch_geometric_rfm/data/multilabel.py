@@ -85,7 +85,8 @@ def open_relbench(
         return [Task.from_relbench(task, db, horizon)]
     found = [_trainable(make) for make in _labels_of(task, db, horizon)]
     out = [one for one in found if isinstance(one, Task)]
-    reasons = [one for one in found if isinstance(one, str)]
+    advice = " Name the labels that can in 'chosen'."
+    reasons = [one.removesuffix(advice) for one in found if isinstance(one, str)]
     if not out:
         raise ValueError(reasons[0])
     for reason in reasons:
