@@ -331,10 +331,9 @@ def predict(
                 db, task, sql, labels, entity_table, horizon, destination_table
             )
             stores = predictor.open_tasks(db, source, horizon)
-        entity_col = stores[0].task.entity_col
         keys = None
         if entities is not None:
-            keys = _read_keys(entities, entity_col)
+            keys = _read_keys(entities, stores[0].task.entity_col)
         among = None
         if candidates is not None:
             among = _read_keys(candidates, _destination_col(stores[0].task))
