@@ -23,18 +23,18 @@ from torch_geometric_rfm import RelationalPredictor
 from torch_geometric_rfm.data import TaskStore
 from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.train.evaluation import main_score, score_rows
-from torch_geometric_rfm.train.train_config import FINE_TUNING_LR, TrainConfig
 
-LR = {'scratch': TrainConfig.lr, 'fine-tuned': FINE_TUNING_LR}
+WAYS = ('scratch', 'fine-tuned')
 
 
 def new_predictor(way: str, seed: int) -> RelationalPredictor:
     r"""The pretrained model, or a new one that is like it but for the weights."""
     predictor = RelationalPredictor.from_pretrained()
-    if way == 'scratch':
-        torch.manual_seed(seed)
-        predictor.model = RelationalTransformer(**predictor.model.config)
-    return predictor
+    if way == 'fine-tuned':
+        return predictor
+    torch.manual_seed(seed)
+    model = RelationalTransformer(**predictor.model.config)
+    return RelationalPredictor(model, predictor.text_encoder, **predictor.sampling)
 
 
 def train(store: TaskStore, way: str, seed: int, args: Any) -> dict[str, Any]:
@@ -49,7 +49,6 @@ def train(store: TaskStore, way: str, seed: int, args: Any) -> dict[str, Any]:
         num_evals=args.evals,
         patience=args.evals,
         max_val_rows=len(val),
-        lr=LR[way],
         seed=seed,
         show_progress=False,
     )
@@ -67,7 +66,7 @@ def compare(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """
     sign = main_score({runs[0]['metric']: 1.0})
     mean = {}
-    for way in LR:
+    for way in WAYS:
         curves = [run['curve'] for run in runs if run['way'] == way]
         mean[way] = [
             (points[0][0], sum(score for _, score in points) / len(points))
@@ -79,11 +78,12 @@ def compare(runs: list[dict[str, Any]]) -> dict[str, Any]:
     best = {
         way: sign * max(sign * s for _, s in points) for way, points in mean.items()
     }
+    test = {way: [run['test'] for run in runs if run['way'] == way] for way in WAYS}
     return {
         'steps from scratch': needed,
         'steps fine-tuned': reached[0] if reached else None,
         'best val': best,
-        'test': {way: [run['test'] for run in runs if run['way'] == way] for way in LR},
+        'test': test,
     }
 
 
@@ -93,7 +93,7 @@ def plot(runs: list[dict[str, Any]], path: Path) -> None:
     size = (3.6 * len(tasks), 3)
     _, axes = plt.subplots(1, len(tasks), figsize=size, squeeze=False)
     for task, axis in zip(tasks, axes[0]):
-        for way, colour in zip(LR, ('tab:gray', 'tab:blue')):
+        for way, colour in zip(WAYS, ('tab:gray', 'tab:blue')):
             for i, run in enumerate(
                 run for run in runs if (run['task'], run['way']) == (task, way)
             ):
@@ -121,7 +121,7 @@ def main() -> None:
     for task in args.tasks:
         store = RelationalPredictor.from_pretrained().open_task(args.db, task)
         for seed in args.seeds:
-            for way in LR:
+            for way in WAYS:
                 run = {'task': task, 'way': way, 'seed': seed}
                 runs.append(run | train(store, way, seed, args))
         found = compare([run for run in runs if run['task'] == task])

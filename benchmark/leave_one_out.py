@@ -34,7 +34,6 @@ from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.train import PretrainConfig, pretrain
 from torch_geometric_rfm.train.evaluation import draw_rows, score_rows
 from torch_geometric_rfm.train.mixture import open_databases
-from torch_geometric_rfm.train.train_config import FINE_TUNING_LR
 
 PROTOCOLS, SPLITS = ('rolling', 'frozen'), ('val', 'test')
 KEYS = ('database', 'task', 'way', 'labels', 'protocol', 'split', 'seed')
@@ -129,7 +128,6 @@ def fine_tune(
         [store],
         minutes=None,
         num_steps=args.fit_steps,
-        lr=args.lr if start is None else args.fine_tune_lr,
         num_evals=args.fit_evals,
         patience=args.fit_evals,
         max_val_rows=500,
@@ -235,7 +233,7 @@ def ask(database: PreparedDatabase, folder: Path, results: Results, args: Any) -
             weights={},
             masking=_unlabelled_masking(args.config.masking),
             unlabelled=[database.name],
-            lr=args.fine_tune_lr,
+            lr=args.continued_lr,
             num_evals=0,
         )
         pretrain(
@@ -288,8 +286,7 @@ def main() -> None:
     parser.add_argument('--labels', type=int, nargs='*', default=[100, 1000])
     parser.add_argument('--fit-steps', type=int, default=500)
     parser.add_argument('--fit-evals', type=int, default=10)
-    parser.add_argument('--lr', type=float, default=1.5e-3)
-    parser.add_argument('--fine-tune-lr', type=float, default=FINE_TUNING_LR)
+    parser.add_argument('--continued-lr', type=float, default=5e-4)
     parser.add_argument('--max-rows', type=int, default=10**9, help='scored rows')
     parser.add_argument('--text-encoder', default='hashing')
     parser.add_argument('--seed', type=int, default=0)

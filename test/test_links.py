@@ -207,6 +207,15 @@ def test_frames_of_recommendations(db, trained, tmp_path):
     pd.testing.assert_frame_equal(loaded.predict(db, task, k=2), frame)
 
 
+def test_a_recommender_is_trained_further(db, trained, tmp_path):
+    trained.save_pretrained(tmp_path)
+    loaded = RelationalPredictor.from_pretrained(tmp_path, HashingTextEncoder(16))
+    store = loaded.open_task(db, link_task(db))
+    loaded.fit_stores([store], num_steps=1, minutes=None, show_progress=False)
+    assert loaded.training['drop_rate'] == 0
+    assert loaded.predict(db, link_task(db))['rank'].max() == 3
+
+
 def test_bad_recommendations(db, trained):
     task = link_task(db)
     with pytest.raises(ValueError, match=r'k must lie in \[1, 6\].*\(got 7\)'):
@@ -220,6 +229,8 @@ def test_bad_recommendations(db, trained):
     store = trained.open_task(db, task)
     with pytest.raises(ValueError, match='is trained alone'):
         trained.fit_stores([store, store], num_steps=1)
+    with pytest.raises(ValueError, match=r'drop_rate is not of recomm.*\(got 0.5\)'):
+        trained.fit_stores([store], num_steps=1, drop_rate=0.5)
     new = RelationalPredictor(text_encoder=trained.text_encoder)
     with pytest.raises(ValueError, match='which the model was not trained for'):
         new.predict(db, task)

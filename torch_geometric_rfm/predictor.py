@@ -42,7 +42,7 @@ from torch_geometric_rfm.train.recommend import (
     save_recommender,
 )
 from torch_geometric_rfm.train.sampling import SAMPLING
-from torch_geometric_rfm.train.train_config import FINE_TUNING_LR, TrainConfig
+from torch_geometric_rfm.train.train_config import FINE_TUNING, TrainConfig
 from torch_geometric_rfm.train.training_loop import FitResult
 
 
@@ -156,8 +156,8 @@ class RelationalPredictor:
             horizon (str, optional): See :meth:`open_task`.
             show_progress (bool): Whether to draw a progress bar.
             **config: Fields of :class:`~torch_geometric_rfm.train.TrainConfig`. Of
-                a model that was trained before, :obj:`lr` is a third of that of a
-                new one, unless given.
+                a model that was trained before, :obj:`drop_rate` is 0.6 unless
+                given, but of recommendation tasks.
         """
         names = task if isinstance(task, (list, tuple)) else [task]
         opened = [self.open_tasks(db, name, horizon) for name in names]
@@ -172,8 +172,9 @@ class RelationalPredictor:
         **config: Any,
     ) -> FitResult:
         r"""Trains on tasks already opened; see :meth:`fit`."""
-        if self.training:
-            config = {'lr': FINE_TUNING_LR, **config}
+        links = any(isinstance(store.task, LinkTask) for store in stores)
+        if self.training and not links:
+            config = FINE_TUNING | config
         train_config = TrainConfig(**config)
         for store in stores:
             self._check_store(store)
@@ -187,7 +188,7 @@ class RelationalPredictor:
                 self._save(folder)
 
         arguments = (train_config, folder, save, show_progress)
-        if any(isinstance(store.task, LinkTask) for store in stores):
+        if links:
             if len(stores) > 1:
                 raise ValueError(
                     'a recommendation task is trained alone (got '

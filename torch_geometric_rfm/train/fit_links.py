@@ -67,14 +67,20 @@ def fit_links(
 
     Raises:
         ImportError: If Lightning Fabric is not installed.
-        ValueError: If an argument is unknown, val has no truth, or the loss is not
-            finite.
+        ValueError: If an argument is unknown or of other tasks, val has no truth, or
+            the loss is not finite.
     """
     if negatives not in SAMPLING:
         raise ValueError(f'negatives must be one of {SAMPLING} (got {negatives!r})')
     if num_candidates < 2:
         raise ValueError(f'num_candidates must be at least 2 (got {num_candidates})')
     config = config or TrainConfig()
+    for name in ('drop_rate', 'mask_weight'):
+        if getattr(config, name):
+            raise ValueError(
+                f'{name} is not of recommendation tasks (got {getattr(config, name)}); '
+                'leave it out'
+            )
     fabric = make_fabric(config.accelerator, config.precision)
     torch.manual_seed(config.seed)
     train = LinkContexts(

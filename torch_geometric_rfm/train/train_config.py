@@ -1,7 +1,9 @@
 from dataclasses import dataclass
+from typing import Any
 
-FINE_TUNING_LR = 5e-4
-r"""The peak learning rate of models that were trained before, unless told otherwise."""
+FINE_TUNING: dict[str, Any] = {'drop_rate': 0.6}
+r"""What differs where a model that was trained before is trained further on tasks with
+labels, unless told otherwise."""
 
 
 @dataclass
