@@ -190,3 +190,63 @@ def test_binned_cross_entropy_is_least_at_the_truth():
     logits = weight.clamp(min=1e-30).log()
     assert torch.isclose(binned_cross_entropy(logits, target, edges)[0], least)
     assert binned_cross_entropy(torch.zeros_like(edges), target, edges)[0] > least
+
+
+@pytest.mark.parametrize('reduction', ['cell', 'context'])
+def test_hidden_links_count_beside_cells(reduction):
+    cells = random_cells(4, num_cells=60)
+    cells = MaskCells({'uniform': 1, 'foreign_key': 1}, rate=0.4)(cells)
+    cells.fkey_embedding = torch.randn(int(cells.fkey_type.max()) + 1, 8)
+    cells = doubled(cells)
+    network = model(link_head=True)
+    heads = network(cells, all_heads=True)
+    # What is said of cells does not depend on the links that are scored beside.
+    torch.testing.assert_close(heads.value, network(cells)[heads.index])
+    assert model()(cells, all_heads=True).links is None
+
+    weights = {'link': 0.25, 'text': 0}
+    loss_fn = MaskedCellLoss(reduction=reduction, weights=weights)
+    out = loss_fn(heads, cells)
+    score, candidates = heads.links
+    losses, first = [[] for _ in range(cells.num_contexts)], []
+    context = cells.row_context[cells.fkey_target_index[0]].tolist()
+    for link in range(candidates.num_links):
+        chosen = candidates.link == link
+        if int(chosen.sum()) > 1:
+            truth = candidates.truth[chosen]
+            loss = -score[chosen].float().log_softmax(0)[truth].squeeze()
+            losses[context[link]].append(0.25 * loss.double())
+            rivals = score[chosen][~truth]
+            first.append(bool((rivals < score[chosen][truth]).all()))
+    assert first
+    of_links = torch.stack([x for part in losses for x in part]) / 0.25
+    torch.testing.assert_close(loss_fn.last_figures['link'].double(), of_links.mean())
+    recall = float(loss_fn.last_retrieval['link_recall@1'])
+    assert recall == pytest.approx(sum(first) / len(first))
+
+    of_cells = MaskedCellLoss(losses={}, weights=weights)
+    known = cells.mask & ~cells.target.isnan()
+    for i in known.nonzero().view(-1).tolist():
+        alone = cells.clone()
+        alone.target = cells.target.masked_fill(
+            torch.arange(known.numel()) != i, math.nan
+        )
+        loss = of_cells(network(cells)[:], alone)
+        if of_cells.last_figures:
+            losses[int(cells.batch[i])].append(loss)
+    if reduction == 'cell':
+        expected = torch.stack([x for part in losses for x in part]).mean()
+    else:
+        expected = torch.stack([torch.stack(x).mean() for x in losses if x]).mean()
+    torch.testing.assert_close(out, expected)
+
+    # Links alone, then nothing:
+    alone = cells.clone()
+    alone.target = torch.full_like(cells.target, math.nan)
+    loss = MaskedCellLoss()(network(alone, all_heads=True), alone)
+    torch.testing.assert_close(loss.double(), of_links.mean())
+    nothing = MaskedCellLoss(weights={'link': 0})
+    loss = nothing(network(alone, all_heads=True), alone)
+    loss.backward()
+    assert loss.item() == 0
+    assert nothing.last_skipped == cells.num_contexts

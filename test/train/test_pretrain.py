@@ -267,15 +267,56 @@ def test_config_file(tmp_path):
         PretrainConfig(ema=1.0)
 
 
-def test_finished_models_and_hidden_links_are_refused(databases, config, tmp_path):
+def test_hidden_links_are_predicted(databases, config, tmp_path):
+    fields = {'masking': {'target': 0.5, 'foreign_key': 0.5}, 'mask_rate': [0.5, 0.5]}
+    settings = config(120, lr=1e-2, batch_size=16, save_every=60, **fields)
+    straight = run(databases, tmp_path / 'all', settings)
+    model = RelationalPredictor.from_pretrained(tmp_path / 'all').model
+    assert model.config['link_head']
+    with (tmp_path / 'all' / 'columns.csv').open() as file:
+        losses = {(r['column'], int(r['step'])): r for r in csv.DictReader(file)}
+    keys = {column for column, _ in losses if column.startswith('orders.')}
+    assert keys == {'orders.customer_id'}
+    with (tmp_path / 'all' / 'metrics.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    # Each figure is one of links alone, among two rows and more.
+    assert all(0.0 < float(row['train_link_recall@1']) < 1.0 for row in rows)
+    assert float(rows[-1]['train_link_loss']) < float(rows[0]['train_link_loss'])
+
+    module = sys.modules[pretrain.__module__]
+    original = module.save_state
+
+    def save_state(folder, state, settings):
+        original(folder, state, settings)
+        if state['step'] == 60:
+            raise StopIteration
+
+    module.save_state = save_state
+    try:
+        with pytest.raises(StopIteration):
+            run(databases, tmp_path / 'parts', settings)
+    finally:
+        module.save_state = original
+    resumed = run(databases, tmp_path / 'parts', settings, resume=True)
+    assert resumed.losses == straight.losses
+    one, two = weights(tmp_path / 'all'), weights(tmp_path / 'parts')
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_checkpoint_without_a_link_head_hides_no_links(databases, config, tmp_path):
+    run(databases, tmp_path / 'cells', config(1))
+    links = config(1, model={}, masking={'target': 0.5, 'foreign_key': 0.5})
+    with pytest.raises(ValueError, match="hides links, .*'foreign_key'"):
+        run(databases, tmp_path / 'links', links, init=tmp_path / 'cells')
+
+
+def test_finished_models_are_refused(databases, config, tmp_path):
     (tmp_path / 'model.safetensors').write_bytes(b'')
     (tmp_path / 'config.json').write_text('{"format": "torch_geometric_rfm"}')
     with pytest.raises(FileExistsError, match='a model without the state of a run'):
         run(databases, tmp_path, config(2))
     assert (tmp_path / 'model.safetensors').read_bytes() == b''
-    links = config(2, masking={'target': 0.5, 'foreign_key': 0.5})
-    with pytest.raises(ValueError, match="'masking' must hide cells"):
-        run(databases, tmp_path / 'new', links)
 
 
 def test_autocomplete_tasks_have_a_weight_of_their_own():

@@ -102,6 +102,12 @@ class CellData(Data):
         return int(self.seed_row.numel())
 
     @property
+    def num_hidden_links(self) -> int:
+        r"""Number of links :math:`M` that were taken out, to be predicted."""
+        hidden = self.get('fkey_target_index')
+        return 0 if hidden is None else hidden.size(1)
+
+    @property
     def batch_or_zeros(self) -> Tensor:
         r"""Context of each cell :obj:`[N]`, zeros for a single context."""
         if self.get('batch') is not None:

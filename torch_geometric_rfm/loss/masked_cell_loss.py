@@ -7,6 +7,7 @@ from torch import Tensor
 
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_type import CellType
+from torch_geometric_rfm.loss.masked_link_loss import link_loss
 from torch_geometric_rfm.loss.number_loss import binned_cross_entropy, pinball_loss
 from torch_geometric_rfm.loss.string_loss import (
     category_loss,
@@ -42,31 +43,34 @@ class MaskedCellLoss(torch.nn.Module):
          - cross entropy over the different texts of the batch (InfoNCE)
        * - embedding
          - one minus the cosine
+       * - link
+         - cross entropy over the candidate parents of a hidden link, of models with
+           :obj:`link_head=True`
 
     Categories count in contexts with candidates alone, as a
     :class:`~torch_geometric_rfm.loader.ContextLoader` makes them. A context in which
-    no cell counts is skipped; where all are, the loss is zero.
+    no cell and no link counts is skipped; where all are, the loss is zero.
 
     Args:
         huber_delta (float, optional): The error :math:`\delta` beyond which the Huber
             loss is linear. It is divided by :math:`\delta`, so that its slope is one
             there: numbers and booleans weigh alike for any :math:`\delta`.
             (default: :obj:`1.0`)
-        reduction (str, optional): With :obj:`'cell'`, the mean over the cells.
-            With :obj:`'context'`, the mean over the cells of each context, then
+        reduction (str, optional): With :obj:`'cell'`, the mean over the cells and
+            links. With :obj:`'context'`, the mean over those of each context, then
             over the contexts that have any. (default: :obj:`'cell'`)
         losses (dict, optional): For a cell type, as :obj:`'number'`, another loss:
             :obj:`'huber'`, :obj:`'l1'`, :obj:`'mse'`, :obj:`'bce'`, or a function
             of :math:`n` outputs and truths that returns :math:`n` losses.
             (default: :obj:`None`)
-        weights (dict, optional): For a cell type a factor of its losses, otherwise
-            1. With 0 its cells do not count. (default: :obj:`None`)
+        weights (dict, optional): For a cell type, or :obj:`'link'`, a factor of its
+            losses, otherwise 1. With 0 it does not count. (default: :obj:`None`)
 
     Attributes:
-        last_figures (dict): Of the last call, the mean loss of each cell type that
-            counted, before the factor and without gradient.
+        last_figures (dict): Of the last call, the mean loss of each cell type, and of
+            links, that counted, before the factor and without gradient.
         last_skipped (int): Of the last call, the contexts that were skipped.
-        last_retrieval (dict): Of the last call, for categories and texts that
+        last_retrieval (dict): Of the last call, for categories, texts and links that
             counted, the share whose truth had the highest score
             (:obj:`'text_recall@1'`) and the mean of one over its place
             (:obj:`'text_mrr'`).
@@ -130,14 +134,17 @@ class MaskedCellLoss(torch.nn.Module):
                 )
             self.losses[kind] = loss if callable(loss) else named[loss]
         self.chosen = {CellType.from_name(name) for name in losses or {}}
-        self.weights = dict.fromkeys(CellType, 1.0)
+        self.weights, self.link_weight = dict.fromkeys(CellType, 1.0), 1.0
         for name, weight in (weights or {}).items():
             if not 0.0 <= weight < float('inf'):
                 raise ValueError(
                     f"'weights' must be at least 0 (got {weight} for {name!r})"
                 )
-            self.weights[CellType.from_name(name)] = float(weight)
-        if not any(self.weights.values()):
+            if name == 'link':
+                self.link_weight = float(weight)
+            else:
+                self.weights[CellType.from_name(name)] = float(weight)
+        if not any(self.weights.values()) and not (weights or {}).get('link'):
             raise ValueError(
                 f"one of the 'weights' must be above 0 (got {dict(weights or {})})"
             )
@@ -162,13 +169,14 @@ class MaskedCellLoss(torch.nn.Module):
                 f"'output' must hold one value for each of the {cells.num_nodes} "
                 f'cells (got shape {list(value.shape)})'
             )
-        index = self._counted(cells, heads is not None)
-        batch = cells.batch_or_zeros[index]
-        count = torch.bincount(batch, minlength=cells.num_contexts)
         self.last_figures, self.last_retrieval = {}, {}
+        index = self._counted(cells, heads is not None)
+        of_links, context_of_links, column_of_links = self._links(heads, cells)
+        batch = torch.cat([cells.batch_or_zeros[index], context_of_links])
+        count = torch.bincount(batch, minlength=cells.num_contexts)
         self.last_skipped = int((count == 0).sum())
         self._last_cells = None
-        if index.numel() == 0:
+        if batch.numel() == 0:
             return 0.0 * (value.sum() if heads is None else _sum(heads))
 
         kinds = cells.cell_type[index]
@@ -183,12 +191,15 @@ class MaskedCellLoss(torch.nn.Module):
             self.last_figures[kind.name.lower()] = part.detach().mean()
             places.append(at)
             parts.append((part, part * self.weights[kind]))
-        # In the order of the cells again; under autocast losses differ in precision.
+        # In the order of the cells again, links behind them; under autocast losses
+        # differ in precision.
+        places.append(torch.arange(index.numel(), batch.numel(), device=batch.device))
+        parts.append((of_links, of_links * self.link_weight))
         order = torch.cat(places).argsort()
         loss, weighted = (torch.cat(x)[order] for x in zip(*parts))
         loss = loss.detach()
-        names = cells.phrases if 'column_names' in cells else []
-        self._last_cells = loss, cells.column[index], names
+        column = torch.cat([cells.column[index], column_of_links])
+        self._last_cells = loss, column, _names(cells)
         if self.reduction == 'cell':
             return weighted.mean()
         share = count[batch].to(loss.dtype).reciprocal()
@@ -205,6 +216,25 @@ class MaskedCellLoss(torch.nn.Module):
         ]
         types = torch.tensor(counted, dtype=torch.long, device=known.device)
         return (known & torch.isin(cells.cell_type, types)).nonzero().view(-1)
+
+    def _links(
+        self, heads: CellOutput | None, cells: CellData
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        # Of the hidden links that count their losses and contexts, and their keys,
+        # which are numbered behind the columns.
+        none = cells.column[:0]
+        if heads is None or heads.links is None or not self.link_weight:
+            return cells.value[:0], none, none
+        loss, rank, counted = link_loss(*heads.links)
+        if not bool(counted.any()):
+            return cells.value[:0], none, none
+        loss, rank = loss[counted], rank[counted]
+        self.last_figures['link'] = loss.detach().mean()
+        self.last_retrieval['link_recall@1'] = (rank == 1).float().mean()
+        self.last_retrieval['link_mrr'] = rank.reciprocal().mean()
+        child = cells.fkey_target_index[0][counted]
+        key = cells.fkey_target_type[counted] + cells.column_embedding.size(0)
+        return loss, cells.row_context[child], key
 
     def _loss_of_heads(
         self, kind: CellType, heads: CellOutput, index: Tensor, cells: CellData
@@ -230,8 +260,8 @@ class MaskedCellLoss(torch.nn.Module):
         return loss
 
     def column_figures(self) -> dict[str, float]:
-        r"""The mean loss of each column that counted in the last call, before the
-        factor of its type, by the column's phrase.
+        r"""The mean loss of each column, and of each foreign key with hidden links,
+        that counted in the last call, before the factor of its type, by its phrase.
         """
         if self._last_cells is None or not self._last_cells[2]:
             return {}
@@ -251,6 +281,15 @@ class MaskedCellLoss(torch.nn.Module):
         )
 
 
+def _names(cells: CellData) -> list[str]:
+    # Of columns, and of foreign keys behind them; none if some have none.
+    if 'column_names' not in cells:
+        return []
+    if not cells.num_hidden_links:
+        return cells.phrases
+    return [*cells.phrases, *cells.fkey_phrases] if 'fkey_names' in cells else []
+
+
 def _place(chosen: Tensor, at: Tensor) -> Tensor:
     # Where those at `at` stand among the chosen.
     return (chosen.cumsum(0) - 1)[at]
@@ -265,4 +304,5 @@ def _number_loss(heads: CellOutput, place: Tensor, target: Tensor) -> Tensor:
 
 
 def _sum(heads: CellOutput) -> Tensor:
-    return heads.value.sum() + heads.embedding.sum() + heads.number.sum()
+    total = heads.value.sum() + heads.embedding.sum() + heads.number.sum()
+    return total if heads.links is None else total + heads.links.score.sum()

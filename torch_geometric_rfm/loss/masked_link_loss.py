@@ -5,6 +5,34 @@ from torch_geometric.utils import scatter
 from torch_geometric_rfm.nn.link_candidates import LinkCandidates
 
 
+def link_loss(
+    score: Tensor, candidates: LinkCandidates
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Of each hidden link :obj:`[M]` the cross entropy over its candidates, the rank
+    of its parent among them, and whether there are others; see
+    :class:`MaskedLinkLoss`.
+    """
+    if score.shape != candidates.row.shape:
+        raise ValueError(
+            f"'score' must have one entry a candidate (got {list(score.shape)} for "
+            f'{candidates.row.numel()})'
+        )
+    candidates.check()
+    link, size = candidates.link, candidates.num_links
+    count = torch.bincount(link, minlength=size)
+    logit = score.float() - candidates.log_q
+    top = scatter(logit.detach(), link, dim_size=size, reduce='max')
+    total = scatter((logit - top[link]).exp(), link, dim_size=size, reduce='sum')
+    true = logit.new_zeros(size)
+    true = true.index_put((link[candidates.truth],), logit[candidates.truth])
+    loss = total.clamp(min=1e-38).log() + top - true
+    # Equal scores share their ranks: a link among all equal ones is not found.
+    difference = (logit - true[link]).detach()
+    ahead = (difference > 0).float() + 0.5 * (difference == 0).float()
+    rank = 0.5 + scatter(ahead, link, dim_size=size, reduce='sum')
+    return loss, rank, count > 1
+
+
 class MaskedLinkLoss(torch.nn.Module):
     r"""The cross entropy of each hidden link over its candidate parents,
 
@@ -43,33 +71,15 @@ class MaskedLinkLoss(torch.nn.Module):
             ValueError: If scores do not fit the candidates, or those of a link
                 lack its parent or hold it twice.
         """
-        if score.shape != candidates.row.shape:
-            raise ValueError(
-                f"'score' must have one entry a candidate (got {list(score.shape)} for "
-                f'{candidates.row.numel()})'
-            )
-        candidates.check()
-        link, size = candidates.link, candidates.num_links
-        count = torch.bincount(link, minlength=size)
-        counted = count > 1
-        logit = score.float() - candidates.log_q
-        top = scatter(logit.detach(), link, dim_size=size, reduce='max')
-        total = scatter((logit - top[link]).exp(), link, dim_size=size, reduce='sum')
-        true = logit.new_zeros(size)
-        true = true.index_put((link[candidates.truth],), logit[candidates.truth])
-        loss = (total.clamp(min=1e-38).log() + top - true)[counted]
-        # Equal scores share their ranks: a link among all equal ones is not found.
-        difference = (logit - true[link]).detach()
-        ahead = (difference > 0).float() + 0.5 * (difference == 0).float()
-        rank = 0.5 + scatter(ahead, link, dim_size=size, reduce='sum')
+        loss, rank, counted = link_loss(score, candidates)
         number = int(counted.sum())
         self._last = {
             'accuracy': _mean((rank == 1).float()[counted]),
             'mean_rank': _mean(rank[counted]),
             'links': number,
-            'skipped': size - number,
+            'skipped': candidates.num_links - number,
         }
-        return loss.mean() if number else score.sum() * 0.0
+        return loss[counted].mean() if number else score.sum() * 0.0
 
     def figures(self) -> dict[str, float]:
         r"""Of the last call: the share of links whose parent has the best score,

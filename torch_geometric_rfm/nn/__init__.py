@@ -10,7 +10,7 @@ from .decoder import CellDecoder
 from .dense_mask import DenseMask
 from .encoder import CellEncoder
 from .hetero_relational_block import HeteroRelationalBlock
-from .link_candidates import LinkCandidates, link_candidates
+from .link_candidates import LinkCandidates, LinkScores, link_candidates
 from .link_decoder import LinkDecoder
 from .masks.attention_mask import AttentionMask
 from .masks.blocked_mask import BlockedMask
@@ -54,6 +54,7 @@ __all__ = [
     'IdMask',
     'LinkCandidates',
     'LinkDecoder',
+    'LinkScores',
     'RelationalAttention',
     'RelationalBlock',
     'RelationalMAE',

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from torch_geometric_rfm.nn.link_candidates import LinkScores
 from torch_geometric_rfm.nn.number_head import number_quantiles
 
 
@@ -40,6 +41,7 @@ class CellOutput:
     number: Tensor
     number_head: str
     edges: Tensor | None = None
+    links: LinkScores | None = None
 
     def quantiles(self, levels: list[float]) -> Tensor:
         r"""Quantiles :obj:`[P, len(levels)]` of the numbers, normalised.

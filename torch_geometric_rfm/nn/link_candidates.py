@@ -55,6 +55,18 @@ class LinkCandidates(NamedTuple):
         return self
 
 
+class LinkScores(NamedTuple):
+    r"""What a model says of hidden links.
+
+    Args:
+        score: :obj:`[P]` the score of each candidate, without the correction.
+        candidates: The candidates.
+    """
+
+    score: Tensor
+    candidates: LinkCandidates
+
+
 def link_candidates(
     cells: CellData,
     within: str = 'context',

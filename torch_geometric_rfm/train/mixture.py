@@ -168,11 +168,6 @@ def _masking(
     strategies: dict[str, float],
     columns: list[str] | None = None,
 ) -> MaskCells:
-    links = sorted(set(strategies) & {'foreign_key'})
-    if links:
-        raise ValueError(
-            f"'masking' must hide cells, as pretraining predicts no links (got {links})"
-        )
     return MaskCells(
         strategies,
         rate=config.mask_rate,

@@ -193,7 +193,8 @@ def pretrain(
         'databases': [str(database) for database in trained],
         'parts': [f'{part}: {part.num_inputs}' for part in mixture.parts],
     }
-    defaults = PretrainConfig().settings | {'model': {'copy_attention': ()}}
+    newer = {'copy_attention': (), 'link_head': False}
+    defaults = PretrainConfig().settings | {'model': newer}
     state = load_state(folder, settings, defaults) if resume else None
     predictor = {
         'text_encoder': encoder.identity(),
@@ -350,11 +351,11 @@ class _Objective(torch.nn.Module):
 def _model(
     config: PretrainConfig, encoder: TextEncoder, init: str | Path | None
 ) -> RelationalTransformer:
+    hides_links = 'foreign_key' in config.masking
     if init is None:
         torch.manual_seed(config.seed)
-        return RelationalTransformer.small(
-            text_channels=encoder.channels, **config.model
-        )
+        shape = {'text_channels': encoder.channels, 'link_head': hides_links}
+        return RelationalTransformer.small(**shape | config.model)
     if config.model:
         raise ValueError(
             f"a model that starts from checkpoint '{init}' has its shape: leave out "
@@ -362,6 +363,12 @@ def _model(
         )
     model, predictor = load_checkpoint(init)
     check_identity(encoder, predictor['text_encoder'])
+    if hides_links and model.link_decoder is None:
+        raise ValueError(
+            f"'masking' hides links, which the model of checkpoint '{init}' does not "
+            "predict. Leave 'foreign_key' out, or start from a model with "
+            'link_head=True.'
+        )
     torch.manual_seed(config.seed)
     return model.train()
 

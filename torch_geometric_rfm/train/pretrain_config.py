@@ -31,7 +31,8 @@ class PretrainConfig:
             from the context what a label means.
         masking (dict): Strategies and weights of
             :class:`~torch_geometric_rfm.transforms.MaskCells`. The label of the
-            seed is hidden under each of them.
+            seed is hidden under each of them. With :obj:`'foreign_key'` a new model
+            has a head for links.
         mask_rate (tuple): Range of the share of further cells that are hidden.
         mask_cell_types (list): Types of further cells that are hidden.
         corruption (tuple): The shares of these that are hidden, that show a random

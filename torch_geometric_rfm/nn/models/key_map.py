@@ -49,10 +49,11 @@ def official_parts(config: Mapping[str, Any]) -> dict[str, Part]:
              num_parts=3, size=(8, 8))
     """
     others = [name for name in config['attentions'] if name not in _ATTENTIONS]
-    if config['relative_time'] or others or config.get('copy_attention'):
+    of_ours = [name for name in ('copy_attention', 'link_head') if config.get(name)]
+    if config['relative_time'] or others or of_ours:
         found = f'attentions {others}' if others else 'relative_time=True'
-        if config.get('copy_attention'):
-            found = 'copy_attention'
+        if of_ours:
+            found = of_ours[0]
         raise ValueError(f'official models have no parameters for {found}')
     channels, text_channels = config['channels'], config['text_channels']
     # RT-J calls the weight of a norm 'scale'.

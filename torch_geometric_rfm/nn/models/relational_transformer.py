@@ -15,6 +15,8 @@ from torch_geometric_rfm.nn.check_inputs import check_inputs as check_cells
 from torch_geometric_rfm.nn.copy_attention import CopyAttention
 from torch_geometric_rfm.nn.decoder import CellDecoder
 from torch_geometric_rfm.nn.encoder import CellEncoder
+from torch_geometric_rfm.nn.link_candidates import LinkScores, link_candidates
+from torch_geometric_rfm.nn.link_decoder import LinkDecoder
 from torch_geometric_rfm.nn.masks.attention_mask import AttentionMask
 from torch_geometric_rfm.nn.models.official_checkpoint import (
     OFFICIAL_OWNER,
@@ -72,6 +74,9 @@ class RelationalTransformer(
         copy_attention (sequence of str, optional): What predictions may copy from
             their context, see :class:`~torch_geometric_rfm.nn.CopyAttention`.
             (default: :obj:`()`)
+        link_head (bool, optional): If set to :obj:`True`, links that
+            :obj:`MaskCells('foreign_key')` hid are scored too, by a
+            :class:`~torch_geometric_rfm.nn.LinkDecoder`. (default: :obj:`False`)
         checkpoint (bool, optional): If set to :obj:`True`, blocks are computed
             again in the backward pass instead of being kept in memory.
             (default: :obj:`False`)
@@ -110,6 +115,7 @@ class RelationalTransformer(
         datetime_encoding: Sequence[str] | None = None,
         number_head: str = 'value',
         copy_attention: Sequence[str] = (),
+        link_head: bool = False,
     ) -> None:
         super().__init__()
         if num_layers < 1:
@@ -163,6 +169,7 @@ class RelationalTransformer(
             self.copy_attention = CopyAttention(
                 channels, heads, copy_attention, rms_eps
             )
+        self.link_decoder = LinkDecoder(channels, text_channels) if link_head else None
 
         self.reset_parameters()
 
@@ -311,6 +318,7 @@ class RelationalTransformer(
             'datetime_encoding': self.encoder.datetime_encoding,
             'number_head': self.decoder.number_head,
             'copy_attention': getattr(self.copy_attention, 'types', ()),
+            'link_head': self.link_decoder is not None,
         }
 
     def reset_parameters(self) -> None:
@@ -323,6 +331,8 @@ class RelationalTransformer(
         self.decoder.reset_parameters(zero=self.zero_init)
         if self.copy_attention is not None:
             self.copy_attention.reset_parameters()
+        if self.link_decoder is not None:
+            self.link_decoder.reset_parameters()
 
     def encode(
         self,
@@ -427,7 +437,8 @@ class RelationalTransformer(
                 (default: :obj:`False`)
             all_heads (bool, optional): If set to :obj:`True`, returns what all
                 heads predict for the cells of :obj:`cells.predict_mask`, which
-                strings and intervals need. (default: :obj:`False`)
+                strings and intervals need, and for hidden links, with
+                :obj:`link_head`. (default: :obj:`False`)
 
         Returns:
             Tensor or CellOutput: Values :obj:`[N]`, or the outputs of all heads.
@@ -435,14 +446,23 @@ class RelationalTransformer(
         index = None
         if hidden_only or all_heads:
             index = cells.predict_mask.nonzero().view(-1)
-        h, before = self._encode(cells, masks, index, check_inputs)
+        links = None
+        if all_heads and self.link_decoder is not None and cells.num_hidden_links:
+            h, before = self._encode(cells, masks, None, check_inputs)
+            candidates = link_candidates(cells)
+            links = LinkScores(self.link_decoder(h, cells, candidates), candidates)
+            h = h[index]
+        else:
+            h, before = self._encode(cells, masks, index, check_inputs)
         copied = None
         if self.copy_attention is not None:
             every = torch.arange(cells.mask.numel(), device=h.device)
             wanted = every if index is None else index
             copied = self.copy_attention(h, before, cells, wanted, all_heads)
         if all_heads and index is not None:
-            return self.decoder.decode_all(h, cells, index, copied)
+            output = self.decoder.decode_all(h, cells, index, copied)
+            output.links = links
+            return output
         out = self.decoder(h, cells, index, None if copied is None else copied[0])
         if index is None:
             return out
