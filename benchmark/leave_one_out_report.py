@@ -94,6 +94,7 @@ def table(figures: Figures) -> str:
         head += ['all labels, fine-tuned', 'scratch']
     rows, shares = [], []
     wins: dict[bool, list[bool]] = {True: [], False: []}
+    tuned_wins: dict[str, list[bool]] = {}
     for key in figures.tasks:
         metric, most = figures.metric(key), figures.most[key]
         zero = figures.score(key, 'zero-shot', 0)
@@ -104,7 +105,13 @@ def table(figures: Figures) -> str:
                 wins[simple].append(NUMBER[metric] * zero > NUMBER[metric] * floor)
         cells = [*floors, zero, figures.score(key, 'continued', 0)]
         for n in [*sorted(few), most]:
-            cells += [figures.score(key, w, n) for w in ('fine-tuned', 'scratch')]
+            tuned = figures.score(key, 'fine-tuned', n)
+            new = figures.score(key, 'scratch', n)
+            cells += [tuned, new]
+            if tuned is not None and new is not None:
+                name = 'all' if n == most else str(n)
+                better = NUMBER[metric] * (tuned - new) > 0
+                tuned_wins.setdefault(name, []).append(better)
         tuned = figures.score(key, 'fine-tuned', most)
         if metric == 'roc_auc' and tuned is not None:
             shares.append(zero / tuned)
@@ -120,6 +127,12 @@ def table(figures: Figures) -> str:
         lines[-1] += (
             f' Over {len(shares)} binary tasks its AUROC is {np.mean(shares):.1%} of '
             'that of the model fine-tuned on all labels.'
+        )
+    if tuned_wins:
+        counts = [f'{n} on {sum(w)} of {len(w)}' for n, w in tuned_wins.items()]
+        lines[-1] += (
+            ' Fine-tuned is ahead of from scratch, of as many labels: '
+            f'{", ".join(counts)} tasks.'
         )
     return '\n'.join(lines) + '\n'
 

@@ -12,7 +12,7 @@ from torch_geometric_rfm import RelationalPredictor
 from torch_geometric_rfm.cli.app import app
 from torch_geometric_rfm.train.checkpoint import PRETRAINED
 from torch_geometric_rfm.train.evaluation import draw_rows, score_rows
-from torch_geometric_rfm.train.train_config import FINE_TUNING
+from torch_geometric_rfm.train.train_config import TrainConfig
 
 REL_F1 = Path(__file__).parents[1] / 'examples' / 'data' / 'rel-f1'
 
@@ -73,7 +73,12 @@ def test_commands_use_it_when_no_model_is_named(tmp_path):
     start = weights[name].float()
     assert 0 < (further[name] - start).norm() < 0.2 * start.norm()
     config = json.loads((tmp_path / 'run' / 'config.json').read_text())
-    assert FINE_TUNING.items() <= config['predictor']['training'].items()
+    training = config['predictor']['training']
+    assert (training['drop_rate'], training['lr']) == (0.6, TrainConfig.lr)
+    scratch = ('--from-scratch', '--out', tmp_path / 'new', '--minutes', 0.01)
+    run('finetune', REL_F1, 'driver-top3', *scratch)
+    config = json.loads((tmp_path / 'new' / 'config.json').read_text())
+    assert config['predictor']['training']['drop_rate'] == 0
 
 
 def test_what_it_cannot_do_is_named(tmp_path):

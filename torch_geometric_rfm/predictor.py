@@ -27,7 +27,7 @@ from torch_geometric_rfm.train.checkpoint import (
 from torch_geometric_rfm.train.ensemble import predict_ensemble
 from torch_geometric_rfm.train.fit import fit
 from torch_geometric_rfm.train.fit_calibration import fit_calibration
-from torch_geometric_rfm.train.fit_links import fit_links
+from torch_geometric_rfm.train.fit_links import check_link_config, fit_links
 from torch_geometric_rfm.train.multilabel import label_frame, mean_figures
 from torch_geometric_rfm.train.predict_links import predict_links
 from torch_geometric_rfm.train.prediction_frame import (
@@ -156,8 +156,8 @@ class RelationalPredictor:
             horizon (str, optional): See :meth:`open_task`.
             show_progress (bool): Whether to draw a progress bar.
             **config: Fields of :class:`~torch_geometric_rfm.train.TrainConfig`. Of
-                a model that was trained before, :obj:`drop_rate` is 0.6 unless
-                given, but of recommendation tasks.
+                a model that a predictor has trained before, :obj:`drop_rate` is
+                0.6 unless given; recommendation tasks have none.
         """
         names = task if isinstance(task, (list, tuple)) else [task]
         opened = [self.open_tasks(db, name, horizon) for name in names]
@@ -178,6 +178,13 @@ class RelationalPredictor:
         train_config = TrainConfig(**config)
         for store in stores:
             self._check_store(store)
+        if links:
+            if len(stores) > 1:
+                raise ValueError(
+                    'a recommendation task is trained alone (got '
+                    f'{[store.task.name for store in stores]})'
+                )
+            check_link_config(train_config)
         self.calibrations = {}  # The weights change.
         self.training = {'tasks': [s.task.name for s in stores], **vars(train_config)}
         folder = None if out is None else prepare_folder(out)
@@ -189,11 +196,6 @@ class RelationalPredictor:
 
         arguments = (train_config, folder, save, show_progress)
         if links:
-            if len(stores) > 1:
-                raise ValueError(
-                    'a recommendation task is trained alone (got '
-                    f'{[store.task.name for store in stores]})'
-                )
             if self.recommender is None:
                 torch.manual_seed(train_config.seed)
                 self.recommender = new_recommender(self.model, stores[0])

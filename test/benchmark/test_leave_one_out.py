@@ -119,5 +119,13 @@ def test_report(results, tmp_path):
         assert sign * figures.floor(key) == best
         best = max(sign * scores[figures.metric(key)] for scores in found.values())
         assert sign * figures.floor(key, simple=False) == best
+    for n in (20, max(figures.most.values())):
+        pairs = [
+            [figures.score(key, way, n) for way in ('fine-tuned', 'scratch')]
+            for key in figures.tasks
+        ]
+        signs = [1 if figures.metric(k) == 'roc_auc' else -1 for k in figures.tasks]
+        ahead = sum(sign * one > sign * two for sign, (one, two) in zip(signs, pairs))
+        assert f'{"20" if n == 20 else "all"} on {ahead} of 2' in text
     plot(figures, tmp_path / 'curves.png')
     assert (tmp_path / 'curves.png').stat().st_size > 10_000

@@ -163,6 +163,7 @@ def test_one_joint_training_serves_all_tasks(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, 'get_task_names', lambda self: names)
     trained = fitted('relational-transformer-joint', first)
     assert trained.settings['tasks'] == tasks
+    assert trained.settings['drop_rate'] == 0.5
     monkeypatch.setattr(RelationalPredictor, 'fit_stores', None)
     loaded = fitted('relational-transformer-joint', second)
     assert loaded.fit_seconds == trained.fit_seconds > 0
@@ -174,7 +175,9 @@ def test_one_joint_training_serves_all_tasks(tmp_path, monkeypatch):
 
 
 def test_what_a_database_has_its_own_is_not_for_pretrained_models():
-    inputs = SimpleNamespace(database='ipl-cricket')
+    inputs = SimpleNamespace(database='ipl-cricket', kind='regression')
     names = ('relational-transformer', 'relational-transformer-fine-tuned')
     scratch, tuned = (MODELS[name]().training(inputs) for name in names)
     assert scratch == {**tuned, 'drop_rate': 0.6}
+    inputs.kind = 'recommendation'  # Which leave out no cells.
+    assert MODELS[names[0]]().training(inputs) == tuned

@@ -5,6 +5,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.data.collate import collate
 
+from torch_geometric_rfm.data.fkey_phrases import fkey_phrases
+
 UNDATED = torch.iinfo(torch.int64).min
 r"""Time of a row whose table has no time column: visible at all times."""
 
@@ -121,8 +123,8 @@ class CellData(Data):
 
     @property
     def fkey_phrases(self) -> list[str]:
-        r"""Names of the foreign keys :obj:`[F]`, as :obj:`phrases` has columns."""
-        return _flat(self.fkey_names)
+        r"""Phrases of the foreign keys :obj:`[F]`, as :obj:`phrases` has columns."""
+        return fkey_phrases(_flat(self.fkey_names))
 
     @property
     def row_context(self) -> Tensor:

@@ -19,6 +19,7 @@ from torch_geometric_rfm.nn import CellOutput
 from torch_geometric_rfm.nn.number_head import LEVELS
 
 _SCALARS = (CellType.NUMBER, CellType.BOOLEAN, CellType.DATETIME)
+LINK = 'link'
 CellLoss = Callable[[Tensor, Tensor], Tensor]
 r"""A loss of :math:`n` outputs and truths, for each of them."""
 
@@ -45,7 +46,8 @@ class MaskedCellLoss(torch.nn.Module):
          - one minus the cosine
        * - link
          - cross entropy over the candidate parents of a hidden link, of models with
-           :obj:`link_head=True`
+           :obj:`link_head=True`; where there are several, and other children of the
+           parent in the context, as its place would give it away otherwise
 
     Categories count in contexts with candidates alone, as a
     :class:`~torch_geometric_rfm.loader.ContextLoader` makes them. A context in which
@@ -140,11 +142,11 @@ class MaskedCellLoss(torch.nn.Module):
                 raise ValueError(
                     f"'weights' must be at least 0 (got {weight} for {name!r})"
                 )
-            if name == 'link':
+            if name == LINK:
                 self.link_weight = float(weight)
             else:
                 self.weights[CellType.from_name(name)] = float(weight)
-        if not any(self.weights.values()) and not (weights or {}).get('link'):
+        if not any(self.weights.values()) and not (weights or {}).get(LINK):
             raise ValueError(
                 f"one of the 'weights' must be above 0 (got {dict(weights or {})})"
             )
@@ -199,7 +201,7 @@ class MaskedCellLoss(torch.nn.Module):
         loss, weighted = (torch.cat(x)[order] for x in zip(*parts))
         loss = loss.detach()
         column = torch.cat([cells.column[index], column_of_links])
-        self._last_cells = loss, column, _names(cells)
+        self._last_cells = loss, column, _names(cells, column_of_links.numel() > 0)
         if self.reduction == 'cell':
             return weighted.mean()
         share = count[batch].to(loss.dtype).reciprocal()
@@ -226,10 +228,12 @@ class MaskedCellLoss(torch.nn.Module):
         if heads is None or heads.links is None or not self.link_weight:
             return cells.value[:0], none, none
         loss, rank, counted = link_loss(*heads.links)
+        # A parent without other children is known by having none left.
+        counted &= torch.isin(cells.fkey_target_index[1], cells.fkey_index[1])
         if not bool(counted.any()):
             return cells.value[:0], none, none
         loss, rank = loss[counted], rank[counted]
-        self.last_figures['link'] = loss.detach().mean()
+        self.last_figures[LINK] = loss.detach().mean()
         self.last_retrieval['link_recall@1'] = (rank == 1).float().mean()
         self.last_retrieval['link_mrr'] = rank.reciprocal().mean()
         child = cells.fkey_target_index[0][counted]
@@ -281,13 +285,11 @@ class MaskedCellLoss(torch.nn.Module):
         )
 
 
-def _names(cells: CellData) -> list[str]:
-    # Of columns, and of foreign keys behind them; none if some have none.
-    if 'column_names' not in cells:
+def _names(cells: CellData, with_links: bool) -> list[str]:
+    # Phrases of columns, and of foreign keys behind them; none if some have none.
+    if 'column_names' not in cells or (with_links and 'fkey_names' not in cells):
         return []
-    if not cells.num_hidden_links:
-        return cells.phrases
-    return [*cells.phrases, *cells.fkey_phrases] if 'fkey_names' in cells else []
+    return [*cells.phrases, *cells.fkey_phrases] if with_links else cells.phrases
 
 
 def _place(chosen: Tensor, at: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ class CellOutput:
         number_head (str): The head of numbers.
         edges (Tensor, optional): The edges :obj:`[P, 33]` of their bins, for a
             binned head. (default: :obj:`None`)
+        links (LinkScores, optional): Scores of the candidates of hidden links, of a
+            model with :obj:`link_head`. (default: :obj:`None`)
 
     Example:
         >>> from torch_geometric_rfm.nn import RelationalTransformer

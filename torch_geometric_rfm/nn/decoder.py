@@ -6,6 +6,7 @@ from torch.nn import Linear, ModuleDict
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_type import CellType
 from torch_geometric_rfm.nn.cell_output import CellOutput
+from torch_geometric_rfm.nn.link_candidates import LinkScores
 from torch_geometric_rfm.nn.number_head import NUMBER_HEADS, number_quantiles
 from torch_geometric_rfm.nn.value_encoding import edges_of
 
@@ -157,6 +158,7 @@ class CellDecoder(torch.nn.Module):
         cells: CellData,
         index: Tensor,
         copied: tuple[Tensor, Tensor] | None = None,
+        links: LinkScores | None = None,
     ) -> CellOutput:
         r"""What all heads predict.
 
@@ -168,6 +170,8 @@ class CellDecoder(torch.nn.Module):
                 embeddings of the strings among them, from
                 :class:`~torch_geometric_rfm.nn.CopyAttention`.
                 (default: :obj:`None`)
+            links (LinkScores, optional): What is said of hidden links, to be passed
+                on. (default: :obj:`None`)
         """
         types = cells.cell_type[index]
         value, number, edges = self._decode(
@@ -184,6 +188,7 @@ class CellDecoder(torch.nn.Module):
             number=number,
             number_head=self.number_head,
             edges=edges,
+            links=links,
         )
 
     def decode_text(self, x: Tensor) -> Tensor:

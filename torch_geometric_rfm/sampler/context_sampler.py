@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_geometric_rfm.data.cell_data import CellData
 from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.column_quantiles import column_quantiles
-from torch_geometric_rfm.data.fkey_phrases import fkey_embedding
+from torch_geometric_rfm.data.fkey_phrases import fkey_phrases
 from torch_geometric_rfm.data.raw_table import MISSING_TIME
 from torch_geometric_rfm.data.store_arrays import NEVER
 from torch_geometric_rfm.data.task_store import TaskStore, empty_task_arrays
@@ -117,7 +117,7 @@ class ContextSampler:
             'table_names': source.table_names,
             'column_names': source.column_names,
             'fkey_names': source.fkey_names,
-            'fkey_embedding': fkey_embedding(source),
+            'fkey_embedding': self.store.embed(fkey_phrases(source.fkey_names)),
         }
         if self.history is not None:
             names = [*source.column_names, *self.history.names]

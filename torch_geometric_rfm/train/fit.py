@@ -88,7 +88,7 @@ def fit(
     # Model and optimizer:
     optimizer = make_optimizer(model, config.lr, config.weight_decay)
     network, optimizer = fabric.setup(model, optimizer)
-    label_loss = MaskedCellLoss(config.huber_delta)
+    label_loss = MaskedCellLoss(config.huber_delta, weights={'link': 0})
     cell_loss = MaskedCellLoss(config.huber_delta, reduction='context')
     loss_fn = LabelAndCellLoss(label_loss, cell_loss, config.mask_weight)
 

@@ -25,6 +25,20 @@ SAMPLING = ('random', 'popular')
 Rows = NDArray[np.int64]
 
 
+def check_link_config(config: TrainConfig) -> None:
+    r"""Checks that nothing is asked for that recommendation tasks do not have.
+
+    Raises:
+        ValueError: If cells of train contexts are to be left out or hidden.
+    """
+    for name in ('drop_rate', 'mask_weight'):
+        if getattr(config, name):
+            raise ValueError(
+                f'{name} is not of recommendation tasks (got {getattr(config, name)}); '
+                'leave it out'
+            )
+
+
 def fit_links(
     recommender: RelationalRecommender,
     store: TaskStore,
@@ -75,12 +89,7 @@ def fit_links(
     if num_candidates < 2:
         raise ValueError(f'num_candidates must be at least 2 (got {num_candidates})')
     config = config or TrainConfig()
-    for name in ('drop_rate', 'mask_weight'):
-        if getattr(config, name):
-            raise ValueError(
-                f'{name} is not of recommendation tasks (got {getattr(config, name)}); '
-                'leave it out'
-            )
+    check_link_config(config)
     fabric = make_fabric(config.accelerator, config.precision)
     torch.manual_seed(config.seed)
     train = LinkContexts(

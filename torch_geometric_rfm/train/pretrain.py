@@ -36,6 +36,7 @@ from torch_geometric_rfm.train.report import training_bar
 from torch_geometric_rfm.train.run_state import STATE_FILE, load_state, save_state
 from torch_geometric_rfm.train.schedule import warmup_cosine
 from torch_geometric_rfm.train.watch import Watch
+from torch_geometric_rfm.transforms.masking.arguments import check_strategies
 
 
 @dataclass
@@ -193,8 +194,8 @@ def pretrain(
         'databases': [str(database) for database in trained],
         'parts': [f'{part}: {part.num_inputs}' for part in mixture.parts],
     }
-    newer = {'copy_attention': (), 'link_head': False}
-    defaults = PretrainConfig().settings | {'model': newer}
+    model_defaults = {'copy_attention': (), 'link_head': False}
+    defaults = PretrainConfig().settings | {'model': model_defaults}
     state = load_state(folder, settings, defaults) if resume else None
     predictor = {
         'text_encoder': encoder.identity(),
@@ -351,11 +352,14 @@ class _Objective(torch.nn.Module):
 def _model(
     config: PretrainConfig, encoder: TextEncoder, init: str | Path | None
 ) -> RelationalTransformer:
-    hides_links = 'foreign_key' in config.masking
+    strategies = check_strategies(config.masking)
+    hides_links = any(one.hides_links for one, weight in strategies if weight)
     if init is None:
         torch.manual_seed(config.seed)
         shape = {'text_channels': encoder.channels, 'link_head': hides_links}
-        return RelationalTransformer.small(**shape | config.model)
+        model = RelationalTransformer.small(**shape | config.model)
+        _check_link_head(model, hides_links, f"'model' (got {config.model})")
+        return model
     if config.model:
         raise ValueError(
             f"a model that starts from checkpoint '{init}' has its shape: leave out "
@@ -363,14 +367,19 @@ def _model(
         )
     model, predictor = load_checkpoint(init)
     check_identity(encoder, predictor['text_encoder'])
-    if hides_links and model.link_decoder is None:
-        raise ValueError(
-            f"'masking' hides links, which the model of checkpoint '{init}' does not "
-            "predict. Leave 'foreign_key' out, or start from a model with "
-            'link_head=True.'
-        )
+    _check_link_head(model, hides_links, f"checkpoint '{init}'")
     torch.manual_seed(config.seed)
     return model.train()
+
+
+def _check_link_head(
+    model: RelationalTransformer, hides_links: bool, source: str
+) -> None:
+    if hides_links and model.link_decoder is None:
+        raise ValueError(
+            f"'masking' hides links, which the model of {source} does not predict. "
+            "Leave 'foreign_key' out, or take a model with link_head=True."
+        )
 
 
 def _next_eval(progress: float, config: PretrainConfig) -> float:

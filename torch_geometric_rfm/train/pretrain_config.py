@@ -33,7 +33,8 @@ class PretrainConfig:
             :class:`~torch_geometric_rfm.transforms.MaskCells`. The label of the
             seed is hidden under each of them. With :obj:`'foreign_key'` a new model
             has a head for links.
-        mask_rate (tuple): Range of the share of further cells that are hidden.
+        mask_rate (tuple): Range of the share of further cells, or links, that are
+            hidden.
         mask_cell_types (list): Types of further cells that are hidden.
         corruption (tuple): The shares of these that are hidden, that show a random
             value of their column, and that show their own.

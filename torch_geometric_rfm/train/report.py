@@ -26,7 +26,8 @@ class MetricsLog:
     r"""Keeps the figures of a run, and writes them to :obj:`metrics.csv`, and the
     losses of each column to :obj:`columns.csv`.
 
-    Columns go by their phrases: those of the same name in several databases are one.
+    Columns, and foreign keys with hidden links, go by their phrases: those of the same
+    name in several databases are one.
 
     Args:
         folder: The run folder, or :obj:`None` to keep them in memory alone.
@@ -78,7 +79,7 @@ class MetricsLog:
                 self.columns.append(line | {'batches': number, 'train_loss': mean})
         if self.folder is not None:
             _write(self.folder / 'metrics.csv', self.rows)
-            if self.columns:  # Losses of links have none.
+            if self.columns:  # Those of recommendations have none.
                 _write(self.folder / 'columns.csv', self.columns)
 
     def state_dict(self) -> dict[str, Any]:

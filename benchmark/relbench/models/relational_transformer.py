@@ -13,6 +13,7 @@ from torch_geometric_rfm.data import TaskStore
 from torch_geometric_rfm.data.atomic_file import write_atomically
 from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.train.checkpoint import PRETRAINED
+from torch_geometric_rfm.train.train_config import FINE_TUNING
 
 SETTINGS: dict[str, dict[str, Any]] = {
     'model': {'channels': 64, 'ff_channels': 128, 'number_encoding': 'piecewise'},
@@ -38,6 +39,10 @@ DATABASES: dict[str, dict[str, dict[str, Any]]] = {
     'quantum-stackexchange': _COPYING,
 }
 r"""What differs for a database, chosen on val."""
+
+
+JOINT_TRAINING: dict[str, Any] = {'drop_rate': 0.5}
+r"""What differs where all tasks are trained on, unless the database says otherwise."""
 
 
 class RelationalTransformerModel(Model):
@@ -73,7 +78,10 @@ class RelationalTransformerModel(Model):
 
     def training(self, inputs: Inputs) -> dict[str, Any]:
         r"""How it is trained."""
-        return _settings(inputs, 'training')
+        settings = _settings(inputs, 'training')
+        if inputs.kind == 'recommendation':
+            settings.pop('drop_rate', None)
+        return settings
 
     def predict(self, inputs: Inputs, split: str, protocol: str) -> np.ndarray:
         return self.predictor.predict_rows(inputs.store, split, protocol)
@@ -86,8 +94,8 @@ class RelationalTransformerModel(Model):
 class JointRelationalTransformer(RelationalTransformerModel):
     r"""The small Relational Transformer from scratch, on all tasks of the database.
 
-    Train contexts leave out up to half of their cells, or what a database has set, which
-    was better on val of the three tasks of rel-f1.
+    Train contexts leave out up to half of their cells, or what a database has set: with
+    that it was better on val of the three tasks of rel-f1.
 
     One training serves the runs of all its tasks: where inputs have a folder for
     models, it is kept there, by database, seed, minutes, settings and commit. Val
@@ -116,18 +124,16 @@ class JointRelationalTransformer(RelationalTransformerModel):
             write_atomically(folder / 'run.json', lambda p: Path(p).write_text(text))
 
     def training(self, inputs: Inputs) -> dict[str, Any]:
-        return {'drop_rate': 0.5} | super().training(inputs)
+        return JOINT_TRAINING | super().training(inputs)
 
     @staticmethod
     def _folder(inputs: Inputs, seed: int, minutes: float) -> Path | None:
         if inputs.models is None:
             return None
         encoder = inputs.store.store.text_encoder.identity()
-        what = json.dumps(
-            [SETTINGS, DATABASES, commit(), str(inputs.source), encoder],
-            sort_keys=True,
-            default=str,
-        )
+        settings = SETTINGS, DATABASES, JOINT_TRAINING
+        where = commit(), str(inputs.source), encoder
+        what = json.dumps([settings, where], sort_keys=True, default=str)
         digest = hashlib.sha256(what.encode()).hexdigest()[:12]
         return inputs.models / f'{inputs.database}-{seed}-{minutes:g}-{digest}'
 
@@ -178,6 +184,11 @@ class FineTunedRelationalTransformer(PretrainedRelationalTransformer):
 
     Of databases that it was pretrained on it has seen train rows before.
     """
+
+    def is_current(self, line: dict[str, Any]) -> bool:
+        settings = line['hyper_parameters']
+        same = all(settings.get(name) == value for name, value in FINE_TUNING.items())
+        return same and super().is_current(line)
 
     def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
         super().fit(inputs, seed, minutes)

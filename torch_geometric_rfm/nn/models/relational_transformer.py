@@ -460,9 +460,7 @@ class RelationalTransformer(
             wanted = every if index is None else index
             copied = self.copy_attention(h, before, cells, wanted, all_heads)
         if all_heads and index is not None:
-            output = self.decoder.decode_all(h, cells, index, copied)
-            output.links = links
-            return output
+            return self.decoder.decode_all(h, cells, index, copied, links)
         out = self.decoder(h, cells, index, None if copied is None else copied[0])
         if index is None:
             return out
