@@ -46,6 +46,26 @@ def test_saved_predictor_predicts_the_same(trained):
     assert before['prediction'].between(0, 1).all()
 
 
+def test_further_training_ends_no_worse_on_val_than_it_began(trained):
+    db, _, out = trained
+    predictor = RelationalPredictor.from_pretrained(out)
+    task = toy_task(db, 'regression')
+    store = predictor.open_task(db, task)
+    before = predictor.evaluate(db, task, 'val')['nmae']
+    # A rate that ruins it once it has risen.
+    ruin = {'num_steps': 20, 'minutes': None, 'lr': 1.0, 'num_evals': 2}
+    result = predictor.fit_stores([store], show_progress=False, **ruin)
+    assert [row['step'] for row in result.history] == [1, 10, 20]
+    scores = [row['val_nmae'] for row in result.history]
+    assert scores[0] == pytest.approx(before, abs=0.05)
+    assert scores[0] < min(scores[1:])
+    after = predictor.evaluate(db, task, 'val')['nmae']
+    assert after == pytest.approx(scores[0])
+    new = RelationalPredictor(text_encoder='hashing', **SAMPLING)
+    result = new.fit_stores([store], show_progress=False, **ruin)
+    assert [row['step'] for row in result.history] == [10, 20]
+
+
 def test_what_was_saved_without_histories_has_none(trained, tmp_path):
     _, predictor, out = trained
     assert predictor.sampling['history'] > 0

@@ -157,7 +157,8 @@ class RelationalPredictor:
             show_progress (bool): Whether to draw a progress bar.
             **config: Fields of :class:`~torch_geometric_rfm.train.TrainConfig`. Of
                 a model that a predictor has trained before, :obj:`drop_rate` is
-                0.6 unless given; recommendation tasks have none.
+                0.6 and :obj:`eval_start` set unless given; recommendation tasks
+                leave out no cells.
         """
         names = task if isinstance(task, (list, tuple)) else [task]
         opened = [self.open_tasks(db, name, horizon) for name in names]

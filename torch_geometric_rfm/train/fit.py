@@ -140,6 +140,7 @@ def fit(
         [store.task.name for store in tasks],
         save,
         show_progress,
+        first_eval=0.0 if config.eval_start else None,
     )
 
 

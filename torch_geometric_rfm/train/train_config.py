@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-FINE_TUNING: dict[str, Any] = {'drop_rate': 0.6}
+FINE_TUNING: dict[str, Any] = {'drop_rate': 0.6, 'eval_start': True}
 r"""What differs where a model that was trained before is trained further on tasks with
 labels, unless told otherwise."""
 
@@ -26,6 +26,8 @@ class TrainConfig:
         ema (float): Decay of the moving average of the weights that is
             evaluated and kept; 0 keeps the weights themselves.
         num_evals (int): Evaluations on val over the budget.
+        eval_start (bool): Whether it is evaluated after the first step too, so that
+            a model that is trained further ends no worse on val than it began.
         max_eval_share (float): With a budget of minutes alone, evaluations are
             put off while they took more than this share of the time.
         patience (int): Evaluations without a better one before it stops.
@@ -55,6 +57,7 @@ class TrainConfig:
     huber_delta: float = 0.02
     ema: float = 0.99
     num_evals: int = 12
+    eval_start: bool = False
     max_eval_share: float = 0.15
     patience: int = 8
     max_val_rows: int = 1000
