@@ -3,9 +3,9 @@ r"""Fine-tuning of the pretrained model of the package beside training from scra
     python benchmark/fine_tuning.py examples/data/rel-f1 driver-dnf driver-top3 \
         driver-position --json fine_tuning.json --plot docs/_static/fine_tuning.png
 
-Both have the same shape, contexts, batches and steps, and are scored on val after the
-same ones, the best weights on test. Of each it says after how many steps the fine-tuned
-model is as good on val as the other ever gets.
+Both have the same shape, contexts, batches and steps, leave out as many cells
+(FINE_TUNING), and are scored on val after the same steps, the best weights on test. It
+says after how many steps the fine-tuned model is as good on val as the other ever gets.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from torch_geometric_rfm import RelationalPredictor
 from torch_geometric_rfm.data import TaskStore
 from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.train.evaluation import main_score, score_rows
+from torch_geometric_rfm.train.train_config import FINE_TUNING
 
 WAYS = ('scratch', 'fine-tuned')
 
@@ -51,6 +52,7 @@ def train(store: TaskStore, way: str, seed: int, args: Any) -> dict[str, Any]:
         max_val_rows=len(val),
         seed=seed,
         show_progress=False,
+        **FINE_TUNING,
     )
     metric = next(iter(start))
     curve = [(0, start[metric])]
