@@ -1,7 +1,7 @@
 r"""Fine-tuning of the pretrained model of the package beside training from scratch.
 
     python benchmark/fine_tuning.py examples/data/rel-f1 driver-dnf driver-top3 \
-        driver-position --json fine_tuning.json --plot docs/_static/fine_tuning.png
+        driver-position --evals 15 --seeds 0 1 --plot docs/_static/fine_tuning.png
 
 Both have the same shape, contexts, batches and steps, leave out as many cells
 (FINE_TUNING), and are scored on val after the same steps, the best weights on test. It

@@ -9,7 +9,7 @@ killed), then scored on all tasks of the database,
 - zero-shot, under both protocols, beside the baselines on the same rows,
 - after continued pretraining on the database without its labels,
 - fine-tuned at 100, 1,000 and all train labels, beside the same model from scratch,
-  with the val score after every few steps of both.
+  both with FINE_TUNING, with the val score after every few steps of both.
 
 Every figure is a line of results.jsonl; what stands there is not computed again. With
 --own-tasks DATA the tasks that are asked for are those of the RelBench folders in DATA,
@@ -34,6 +34,7 @@ from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.train import PretrainConfig, pretrain
 from torch_geometric_rfm.train.evaluation import draw_rows, score_rows
 from torch_geometric_rfm.train.mixture import open_databases
+from torch_geometric_rfm.train.train_config import FINE_TUNING
 
 PROTOCOLS, SPLITS = ('rolling', 'frozen'), ('val', 'test')
 KEYS = ('database', 'task', 'way', 'labels', 'protocol', 'split', 'seed')
@@ -133,6 +134,7 @@ def fine_tune(
         max_val_rows=500,
         seed=args.seed,
         show_progress=False,
+        **FINE_TUNING,
     )
     results.add(
         way=f'{way} curve',

@@ -55,9 +55,10 @@ def test_further_training_ends_no_worse_on_val_than_it_began(trained):
     # A rate that ruins it once it has risen.
     ruin = {'num_steps': 20, 'minutes': None, 'lr': 1.0, 'num_evals': 2}
     result = predictor.fit_stores([store], show_progress=False, **ruin)
-    assert [row['step'] for row in result.history] == [1, 10, 20]
+    assert [row['step'] for row in result.history] == [0, 10, 20]
+    assert result.history[0]['train_loss'] == ''
     scores = [row['val_nmae'] for row in result.history]
-    assert scores[0] == pytest.approx(before, abs=0.05)
+    assert scores[0] == pytest.approx(before)
     assert scores[0] < min(scores[1:])
     after = predictor.evaluate(db, task, 'val')['nmae']
     assert after == pytest.approx(scores[0])
@@ -141,3 +142,15 @@ def test_statistics_end_where_train_does():
     assert second.store is again.store
     assert second.store is not first.store
     assert second.store.cutoff < first.store.cutoff
+
+
+def test_a_refused_fit_changes_nothing(trained, tmp_path):
+    db, _, _ = trained
+    new = RelationalPredictor(text_encoder='hashing', **SAMPLING)
+    store = new.open_task(db, toy_task(db))
+    (tmp_path / 'notes.txt').write_text('mine')
+    with pytest.raises(ValueError, match='minutes'):
+        new.fit_stores([store], minutes=None)
+    with pytest.raises(FileExistsError):
+        new.fit_stores([store], tmp_path)
+    assert new.training == {}

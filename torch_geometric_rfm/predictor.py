@@ -42,6 +42,7 @@ from torch_geometric_rfm.train.recommend import (
     save_recommender,
 )
 from torch_geometric_rfm.train.sampling import SAMPLING
+from torch_geometric_rfm.train.schedule import Budget
 from torch_geometric_rfm.train.train_config import FINE_TUNING, TrainConfig
 from torch_geometric_rfm.train.training_loop import FitResult
 
@@ -156,7 +157,7 @@ class RelationalPredictor:
             horizon (str, optional): See :meth:`open_task`.
             show_progress (bool): Whether to draw a progress bar.
             **config: Fields of :class:`~torch_geometric_rfm.train.TrainConfig`. Of
-                a model that a predictor has trained before, :obj:`drop_rate` is
+                a predictor that was loaded or trained before, :obj:`drop_rate` is
                 0.6 and :obj:`eval_start` set unless given; recommendation tasks
                 leave out no cells.
         """
@@ -186,9 +187,15 @@ class RelationalPredictor:
                     f'{[store.task.name for store in stores]})'
                 )
             check_link_config(train_config)
-        self.calibrations = {}  # The weights change.
-        self.training = {'tasks': [s.task.name for s in stores], **vars(train_config)}
+            if self.recommender is not None:
+                check_recommender(self.recommender, stores[0])
+        for store in stores:
+            store.task.labels_of_split('val')
+        Budget(train_config.num_steps, train_config.minutes)
         folder = None if out is None else prepare_folder(out)
+        # From here on its weights change.
+        self.calibrations = {}
+        self.training = {'tasks': [s.task.name for s in stores], **vars(train_config)}
         save = None
         if folder is not None:
 
@@ -200,8 +207,7 @@ class RelationalPredictor:
             if self.recommender is None:
                 torch.manual_seed(train_config.seed)
                 self.recommender = new_recommender(self.model, stores[0])
-            recommender = check_recommender(self.recommender, stores[0])
-            result = fit_links(recommender, stores[0], *arguments, **self.sampling)
+            result = fit_links(self.recommender, stores[0], *arguments, **self.sampling)
         else:
             self.recommender = None  # Its encoder changes.
             result = fit(self.model, stores, *arguments, **self.sampling)

@@ -196,6 +196,9 @@ def test_binned_cross_entropy_is_least_at_the_truth():
 def test_hidden_links_count_beside_cells(reduction):
     cells = random_cells(4, num_cells=60)
     cells = MaskCells({'uniform': 1, 'foreign_key': 1}, rate=0.4)(cells)
+    # The children of hidden links lead to the same parents by another key.
+    cells.fkey_index = torch.cat([cells.fkey_index, cells.fkey_target_index], dim=1)
+    cells.fkey_type = torch.cat([cells.fkey_type, cells.fkey_target_type + 2])
     cells.fkey_embedding = torch.randn(int(cells.fkey_type.max()) + 1, 8)
     cells = doubled(cells)
     network = model(link_head=True)
@@ -212,8 +215,10 @@ def test_hidden_links_count_beside_cells(reduction):
     context = cells.row_context[cells.fkey_target_index[0]].tolist()
     for link in range(candidates.num_links):
         chosen = candidates.link == link
-        parent = int(cells.fkey_target_index[1, link])
-        others = int((cells.fkey_index[1] == parent).sum())
+        child, parent = cells.fkey_target_index[:, link].tolist()
+        others = int(
+            ((cells.fkey_index[1] == parent) & (cells.fkey_index[0] != child)).sum()
+        )
         if int(chosen.sum()) > 1 and others:
             truth = candidates.truth[chosen]
             loss = -score[chosen].float().log_softmax(0)[truth].squeeze()

@@ -46,8 +46,9 @@ class MaskedCellLoss(torch.nn.Module):
          - one minus the cosine
        * - link
          - cross entropy over the candidate parents of a hidden link, of models with
-           :obj:`link_head=True`; where there are several, and other children of the
-           parent in the context, as its place would give it away otherwise
+           :obj:`link_head=True`; where there are several, and visible links from
+           other children lead to the parent, which without any would be known by
+           that
 
     Categories count in contexts with candidates alone, as a
     :class:`~torch_geometric_rfm.loader.ContextLoader` makes them. A context in which
@@ -229,7 +230,7 @@ class MaskedCellLoss(torch.nn.Module):
             return cells.value[:0], none, none
         loss, rank, counted = link_loss(*heads.links)
         # A parent without other children is known by having none left.
-        counted &= torch.isin(cells.fkey_target_index[1], cells.fkey_index[1])
+        counted &= _has_other_children(cells)
         if not bool(counted.any()):
             return cells.value[:0], none, none
         loss, rank = loss[counted], rank[counted]
@@ -283,6 +284,20 @@ class MaskedCellLoss(torch.nn.Module):
             f'{self.__class__.__name__}(huber_delta={self.huber_delta}, '
             f"reduction='{self.reduction}')"
         )
+
+
+def _has_other_children(cells: CellData) -> Tensor:
+    # Of hidden links [M], whether another row visibly leads to their parent.
+    def pairs(index: Tensor) -> Tensor:
+        return index[0] * cells.num_rows + index[1]
+
+    parent = cells.fkey_target_index[1]
+    links = torch.bincount(cells.fkey_index[1], minlength=cells.num_rows)[parent]
+    visible, hidden = pairs(cells.fkey_index), pairs(cells.fkey_target_index)
+    visible = visible.sort().values
+    own = torch.searchsorted(visible, hidden, right=True)
+    own = own - torch.searchsorted(visible, hidden)
+    return links > own
 
 
 def _names(cells: CellData, with_links: bool) -> list[str]:

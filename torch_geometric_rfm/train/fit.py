@@ -88,7 +88,7 @@ def fit(
     # Model and optimizer:
     optimizer = make_optimizer(model, config.lr, config.weight_decay)
     network, optimizer = fabric.setup(model, optimizer)
-    label_loss = MaskedCellLoss(config.huber_delta, weights={'link': 0})
+    label_loss = MaskedCellLoss(config.huber_delta)
     cell_loss = MaskedCellLoss(config.huber_delta, reduction='context')
     loss_fn = LabelAndCellLoss(label_loss, cell_loss, config.mask_weight)
 
@@ -140,7 +140,7 @@ def fit(
         [store.task.name for store in tasks],
         save,
         show_progress,
-        first_eval=0.0 if config.eval_start else None,
+        eval_start=config.eval_start,
     )
 
 

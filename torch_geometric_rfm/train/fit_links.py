@@ -139,7 +139,7 @@ def fit_links(
         [train.task.name],
         save,
         show_progress,
-        first_eval=0.0,  # What counts alone score.
+        eval_start=True,  # What counts alone score.
         budget=budget,
     )
 

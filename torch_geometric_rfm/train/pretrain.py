@@ -119,7 +119,8 @@ def pretrain(
         OSError: If the disk has no room for a checkpoint; the one before stays.
         RuntimeError: If too many batches are bad.
         ValueError: If a database fails, nothing can be trained on, the run in the
-            folder has another configuration, or a text encoder is another one.
+            folder has another configuration, a text encoder is another one, or links
+            are hidden that the model does not predict.
 
     Example:
         >>> import tempfile

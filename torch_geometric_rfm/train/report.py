@@ -62,7 +62,7 @@ class MetricsLog:
         row: dict[str, Any] = {
             'step': budget.step,
             'seconds': round(budget.seconds, 2),
-            'train_loss': sum(losses) / max(1, len(losses)),
+            'train_loss': sum(losses) / len(losses) if losses else '',
             'learning_rate': lr,
         }
         for name, (mean, number) in self._figures.take().items():

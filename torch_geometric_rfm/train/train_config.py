@@ -26,8 +26,9 @@ class TrainConfig:
         ema (float): Decay of the moving average of the weights that is
             evaluated and kept; 0 keeps the weights themselves.
         num_evals (int): Evaluations on val over the budget.
-        eval_start (bool): Whether it is evaluated after the first step too, so that
-            a model that is trained further ends no worse on val than it began.
+        eval_start (bool): Whether it is evaluated before the first step too, so that
+            a model that is trained further ends no worse than it began, on the val
+            rows that are scored and in the mean over tasks. Recommenders always are.
         max_eval_share (float): With a budget of minutes alone, evaluations are
             put off while they took more than this share of the time.
         patience (int): Evaluations without a better one before it stops.

@@ -48,7 +48,7 @@ def run_training(
     what: Any,
     save: Callable[[Any], None] | None = None,
     show_progress: bool = True,
-    first_eval: float | None = None,
+    eval_start: bool = False,
     budget: Budget | None = None,
 ) -> FitResult:
     r"""Takes steps and evaluates until the budget is over or val gets no better.
@@ -69,8 +69,7 @@ def run_training(
         what: What is trained, for errors.
         save: Called with the model whenever it has become better, and at the end.
         show_progress: Whether to draw a progress bar.
-        first_eval: The share of the budget after which it is evaluated first, that of
-            the others if not given.
+        eval_start: Whether it is evaluated before the first step too.
         budget: The budget, if it began earlier.
 
     Raises:
@@ -81,11 +80,34 @@ def run_training(
     best, best_state, stale = -float('inf'), None, 0
     best_metrics: dict[str, dict[str, float]] = {}
     contexts, train_seconds, interrupted = 0, 0.0, False
-    next_eval = 1 / config.num_evals if first_eval is None else first_eval
-    eval_seconds, losses = 0.0, []
+    next_eval = 1 / config.num_evals
+    eval_seconds = 0.0
+    losses: list[float] = []
     bar = training_bar(show_progress)
+
+    def look(lr: float) -> None:
+        # An evaluation of the averaged weights.
+        nonlocal best, best_state, best_metrics, stale, losses, eval_seconds
+        start = budget.seconds
+        current = clone_state(model)
+        model.load_state_dict(averaged)
+        metrics, score = evaluate()
+        log.add(budget, losses, metrics, lr)
+        losses = []
+        if score > best:
+            best, best_metrics, stale = score, metrics, 0
+            best_state = clone_state(model)
+            if save is not None:
+                save(model)
+        else:
+            stale += 1
+        model.load_state_dict(current)
+        eval_seconds += budget.seconds - start
+
     try:
         with bar:
+            if eval_start:
+                look(0.0)
             while budget.progress < 1 and stale < config.patience:
                 # One step:
                 start = budget.seconds
@@ -117,23 +139,9 @@ def run_training(
                     config.num_steps or share <= config.max_eval_share
                 )
                 if due or budget.progress >= 1:
-                    start = budget.seconds
                     while next_eval <= budget.progress:
                         next_eval += 1 / config.num_evals
-                    current = clone_state(model)
-                    model.load_state_dict(averaged)
-                    metrics, score = evaluate()
-                    log.add(budget, losses, metrics, lr)
-                    losses = []
-                    if score > best:
-                        best, best_metrics, stale = score, metrics, 0
-                        best_state = clone_state(model)
-                        if save is not None:
-                            save(model)
-                    else:
-                        stale += 1
-                    model.load_state_dict(current)
-                    eval_seconds += budget.seconds - start
+                    look(lr)
     except KeyboardInterrupt:
         interrupted = True
     model.load_state_dict(averaged if best_state is None else best_state)

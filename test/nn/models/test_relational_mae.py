@@ -39,7 +39,7 @@ def test_repr():
     )
     with pytest.raises(ValueError, match=r"'num_layers' must be positive \(got 0\)"):
         RelationalMAE(RelationalTransformer.small(), num_layers=0)
-    with pytest.raises(ValueError, match="'encoder' must not have a link_head"):
+    with pytest.raises(ValueError, match="'encoder' has a link_head"):
         RelationalMAE(RelationalTransformer.small(link_head=True))
 
 

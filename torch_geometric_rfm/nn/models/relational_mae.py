@@ -71,7 +71,10 @@ class RelationalMAE(torch.nn.Module):
         if num_layers < 1:
             raise ValueError(f"'num_layers' must be positive (got {num_layers})")
         if encoder.link_decoder is not None:
-            raise ValueError("'encoder' must not have a link_head, which goes unused")
+            raise ValueError(
+                "'encoder' has a link_head, which goes unused: make it with "
+                'link_head=False'
+            )
         heads = encoder.heads if heads is None else heads
         if channels is None:
             channels = max(encoder.channels // 2 // heads, 1) * heads
