@@ -165,6 +165,7 @@ def test_config():
         'datetime_encoding': ('global', 'relative', 'day', 'week', 'year'),
         'number_head': 'value',
         'copy_attention': ('text',),
+        'link_head': False,
     }
     assert model.config == config
     assert RelationalTransformer(**config).config == config
