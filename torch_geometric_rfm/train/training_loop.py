@@ -108,7 +108,8 @@ def run_training(
         with bar:
             if eval_start:
                 look(0.0)
-            while budget.progress < 1 and stale < config.patience:
+            # One step at least, however long the first evaluation took.
+            while (budget.progress < 1 or not budget.step) and stale < config.patience:
                 # One step:
                 start = budget.seconds
                 lr = config.lr * warmup_cosine(budget.progress, config.warmup)
