@@ -42,7 +42,6 @@ def train(store: TaskStore, way: str, seed: int, args: Any) -> dict[str, Any]:
     r"""The val scores after some steps, and the test score of the best weights."""
     predictor = new_predictor(way, seed)
     val = store.rows_of_split('val')
-    start = score_rows(predictor.model, store, val, 'rolling', **predictor.sampling)
     result = predictor.fit_stores(
         [store],
         minutes=None,
@@ -54,9 +53,8 @@ def train(store: TaskStore, way: str, seed: int, args: Any) -> dict[str, Any]:
         show_progress=False,
         **FINE_TUNING,
     )
-    metric = next(iter(start))
-    curve = [(0, start[metric])]
-    curve += [(row['step'], row[f'val_{metric}']) for row in result.history]
+    metric = next(iter(result.metrics[store.task.name]))
+    curve = [(row['step'], row[f'val_{metric}']) for row in result.history]
     test = store.rows_of_split('test')
     scores = score_rows(predictor.model, store, test, 'rolling', **predictor.sampling)
     return {'curve': curve, 'test': scores[metric], 'metric': metric}
