@@ -128,3 +128,33 @@ def test_calibrated_intervals_are_kept_and_hold(tmp_path):
     assert predictor.calibrations == {}
     with pytest.raises(ValueError, match="number_head='quantile' or 'bins'"):
         new_predictor('value').calibrate(toy_database(), toy_task(kind='regression'))
+
+
+@pytest.mark.parametrize('unit', [1.0, 1000.0])
+def test_counts_are_rounded_where_that_is_nearer_on_val(unit, tmp_path):
+    task = toy_task(kind='regression')
+    # A few units, or whole thousands, of which the median is a fraction of a unit off.
+    rng = np.random.default_rng(0)
+    task.frame['label'] = unit * (rng.random(len(task.frame)) < 0.2)
+    predictor = new_predictor('value')
+    store = predictor.open_task(toy_database(), task)
+    predictor.fit_stores([store], show_progress=False, minutes=None, num_steps=4)
+    before = {split: predictor.predict_rows(store, split) for split in ('val', 'test')}
+    label = store.task.labels_of_split('val')
+    is_nearer = (
+        np.abs(np.round(before['val']) - label).sum()
+        < np.abs(before['val'] - label).sum()
+    )
+    found = predictor.calibrate_rows(store)
+    assert found.whole == is_nearer
+    for split, number in before.items():
+        expected = np.round(number) if is_nearer else number
+        np.testing.assert_array_equal(predictor.predict_rows(store, split), expected)
+    predictor.save_pretrained(tmp_path)
+    loaded = RelationalPredictor.from_pretrained(tmp_path)
+    assert loaded.calibrations == predictor.calibrations
+    # Fractions have no whole median, wherever they are; quantiles stay as they are.
+    task.frame.loc[task.frame.index[0], 'label'] = 0.5
+    with pytest.raises(ValueError, match="number_head='quantile' or 'bins'"):
+        predictor.calibrate_rows(store)
+    assert not new_predictor('quantile').calibrate(toy_database(), task).whole

@@ -12,24 +12,28 @@ Floats = NDArray[np.float64]
 @dataclass
 class Calibration:
     r"""What makes the probabilities, or the intervals, of a task hold as often as they
-    say; as it is, it changes nothing.
+    say, or its numbers whole; as it is, it changes nothing.
 
     Args:
         temperature: What logits are divided by.
         bias: What is then added to them: a number, or one of each class.
         shifts: What is added to the quantiles at the levels 5 %, 10 %, ..., 95 %, in
             the unit of the label.
+        whole: Whether predicted numbers are rounded to whole ones.
 
     Example:
         >>> Calibration(temperature=2.0, bias=1.0).scale(np.array([4.0]))
         array([3.])
         >>> Calibration(shifts=[0.5] * 19).shift(np.array([[1.0, 2.0]]), [0.25, 0.75])
         array([[1.5, 2.5]])
+        >>> Calibration(whole=True).round(np.array([0.2, 1.7]))
+        array([0., 2.])
     """
 
     temperature: float = 1.0
     bias: float | list[float] = 0.0
     shifts: list[float] | None = None
+    whole: bool = False
 
     def scale(self, logits: Floats) -> Floats:
         r"""Logits that say how likely they are."""
@@ -45,7 +49,13 @@ class Calibration:
             quantiles, np.array(levels), np.array(self.shifts), np.array(LEVELS)
         )
 
+    def round(self, numbers: Floats) -> Floats:
+        r"""Numbers, whole ones if they shall be."""
+        return np.round(numbers) if self.whole else numbers
+
     def __str__(self) -> str:
+        if self.whole:
+            return 'rounded to whole numbers'
         if self.shifts is None:
             bias = np.array2string(np.asarray(self.bias), precision=3)
             return f'temperature {self.temperature:.3f}, bias {bias}'

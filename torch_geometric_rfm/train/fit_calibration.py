@@ -15,13 +15,17 @@ from torch_geometric_rfm.train.predict import predict_outputs, predict_rows
 def fit_calibration(
     model: torch.nn.Module, store: TaskStore, split: str, protocol: str, **options: Any
 ) -> Calibration:
-    r"""Finds what makes the probabilities, or the intervals, of a task hold on a split.
+    r"""Finds what makes the probabilities, or the intervals, of a task hold on a split, or
+    whether its numbers should be whole.
 
     Of a classification these are the temperature and the bias that make the labels most
     likely, where they speak for either, see
     :func:`~torch_geometric_rfm.metrics.fit_temperature`; of a regression
     the shift of each quantile, see
-    :func:`~torch_geometric_rfm.metrics.conformal_shifts`.
+    :func:`~torch_geometric_rfm.metrics.conformal_shifts`. A model of values alone, which
+    approach the median, has them rounded if that makes the mean absolute error of the
+    split smaller and all train labels are whole, as counts are: their median is whole
+    too.
 
     Args:
         model (RelationalTransformer): The model.
@@ -32,7 +36,7 @@ def fit_calibration(
 
     Raises:
         ValueError: If the task recommends, the split has no labels, or too few, or
-            the model has no quantiles.
+            the model has no quantiles, and labels are not whole.
     """
     if isinstance(store.task, LinkTask):
         raise ValueError(
@@ -41,6 +45,11 @@ def fit_calibration(
         )
     label = store.task.labels_of_split(split)
     if store.task.cell_type == CellType.NUMBER:
+        config: Any = model.config
+        if config['number_head'] == 'value' and has_whole_numbers(store):
+            number = predict_rows(model, store, split, protocol, **options)
+            errors = [np.abs(one - label).mean() for one in (np.round(number), number)]
+            return Calibration(whole=bool(errors[0] < errors[1]))
         levels = np.array(LEVELS)
         quantiles = predict_rows(
             model, store, split, protocol, levels=list(LEVELS), **options
@@ -51,3 +60,18 @@ def fit_calibration(
     logits = predict_outputs(model, store, split, protocol, **options)
     temperature, bias = fit_temperature(logits, label)
     return Calibration(temperature, bias.tolist())
+
+
+def has_whole_numbers(store: TaskStore) -> bool:
+    r"""Whether the task is a regression whose known train labels are all whole.
+
+    Example:
+        >>> from torch_geometric_rfm.testing import toy_task_store
+        >>> has_whole_numbers(toy_task_store('regression'))
+        False
+    """
+    if isinstance(store.task, LinkTask) or store.task.cell_type != CellType.NUMBER:
+        return False
+    frame = store.task.frame
+    label = frame['label'][frame['split'] == 'train'].dropna().to_numpy()
+    return label.size > 0 and bool((label == np.round(label)).all())

@@ -38,7 +38,7 @@ def predict_rows(
         levels (list, optional): Quantiles to predict in place of the value.
             (default: :obj:`None`)
         calibration (Calibration, optional): What makes probabilities and quantiles
-            hold. (default: :obj:`None`)
+            hold, or numbers whole. (default: :obj:`None`)
         observe (callable, optional): Called with the output and the cells of every
             batch. (default: :obj:`None`)
         **sampling: Arguments of
@@ -65,7 +65,9 @@ def predict_rows(
     if store.task.cell_type != CellType.NUMBER:
         output = calibration.scale(output)
     prediction = store.denormalise(output)
-    return prediction if levels is None else calibration.shift(prediction, levels)
+    if levels is None:
+        return calibration.round(prediction)
+    return calibration.shift(prediction, levels)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from torch_geometric_rfm.data import TaskStore
 from torch_geometric_rfm.data.atomic_file import write_atomically
 from torch_geometric_rfm.nn import RelationalTransformer
 from torch_geometric_rfm.train.checkpoint import PRETRAINED
+from torch_geometric_rfm.train.fit_calibration import has_whole_numbers
 from torch_geometric_rfm.train.train_config import FINE_TUNING
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -32,7 +33,7 @@ _COPYING: dict[str, dict[str, Any]] = {
 DATABASES: dict[str, dict[str, dict[str, Any]]] = {
     'rel-f1': {
         'model': {'datetime_encoding': ('global', 'relative')},
-        'sampling': {'own_labels': 0.15, 'history': 0.0},
+        'sampling': {'own_labels': 0.08, 'history': 0.0},
     },
     'un-votes': {'sampling': {'recent_labels': 0.2}},
     'ipl-cricket': _COPYING,
@@ -59,6 +60,9 @@ class RelationalTransformerModel(Model):
         self.predictor = self.new_predictor(inputs, seed)
         training = {'minutes': minutes, **self.training(inputs), 'seed': seed}
         result = self.predictor.fit_stores(stores, show_progress=False, **training)
+        for store in stores:
+            if has_whole_numbers(store):
+                self.predictor.calibrate_rows(store)
         self.settings = {
             **self.predictor.model.config,
             **self.predictor.sampling,
@@ -66,6 +70,7 @@ class RelationalTransformerModel(Model):
             'text_encoder': self.predictor.text_encoder.identity()['name'],
             'steps': result.steps,
             'contexts': result.contexts,
+            'rounded': [k for k, v in self.predictor.calibrations.items() if v.whole],
         }
 
     def new_predictor(self, inputs: Inputs, seed: int) -> RelationalPredictor:
