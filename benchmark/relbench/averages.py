@@ -1,4 +1,4 @@
-r"""Scores of predictions that are averaged over the seeds of a model."""
+r"""Predictions of several runs that are averaged, and their scores."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,35 @@ from benchmark.relbench.metrics import MAIN, score
 from benchmark.relbench.results import load_predictions
 
 Lines = list[dict[str, Any]]
+Floats = np.ndarray
+
+
+def averaged_predictions(
+    lines: Lines, folder: Path, split: str
+) -> tuple[Floats, Floats] | None:
+    r"""Labels and the mean prediction of runs of one task and protocol;
+    :obj:`None` where predictions are not at hand.
+
+    Args:
+        lines: A line a run.
+        folder: Where their predictions are.
+        split: The split.
+
+    Raises:
+        ValueError: If they are of other labels than each other.
+    """
+    found = [load_predictions(line, folder) for line in lines]
+    known = [one[split] for one in found if one is not None]
+    if len(known) < len(lines):
+        return None
+    for line, one in zip(lines, known):
+        if not np.array_equal(known[0][0], one[0]):
+            raise ValueError(
+                f'seed {line["seed"]} of {line["model"]} has other labels for {split} '
+                f"of '{line['task']}' than seed {lines[0]['seed']} of "
+                f'{lines[0]["model"]}; run the task again into a new results file'
+            )
+    return known[0][0], np.mean([one[1] for one in known], axis=0)
 
 
 def averaged_score(lines: Lines, folder: Path, split: str = 'test') -> float | None:
@@ -26,14 +55,7 @@ def averaged_score(lines: Lines, folder: Path, split: str = 'test') -> float | N
     kind = lines[0]['kind']
     if len(lines) < 2 or kind == 'recommendation':
         return None
-    found = [load_predictions(line, folder) for line in lines]
-    known = [one[split] for one in found if one is not None]
-    if len(known) < len(lines):
+    found = averaged_predictions(lines, folder, split)
+    if found is None:
         return None
-    if any(not np.array_equal(known[0][0], one[0]) for one in known):
-        raise ValueError(
-            f'seeds of {lines[0]["model"]} have other labels for {split} of '
-            f"'{lines[0]['task']}'; run the task again into a new results file"
-        )
-    mean = np.mean([one[1].astype(np.float64) for one in known], axis=0)
-    return score(kind, known[0][0], mean, lines[0]['train_std'])[MAIN[kind]]
+    return score(kind, *found, lines[0]['train_std'])[MAIN[kind]]

@@ -6,18 +6,14 @@ from typing import Any
 from benchmark.relbench.bootstrap import is_better
 from benchmark.relbench.inputs import PROTOCOLS
 from benchmark.relbench.rst import markdown
-from benchmark.relbench.table import Cell, cells_of, resampled_scores
+from benchmark.relbench.table import cells_of, resampled_scores
 
 Lines = list[dict[str, Any]]
-
-BY_VAL = 'relational-transformer or -joint, by val'
-CHOICES = {BY_VAL: ('relational-transformer', 'relational-transformer-joint')}
-r"""Of several models the one that is better on val of a task, or all there is."""
 
 MODELS = (
     'relational-transformer',
     'relational-transformer-joint',
-    BY_VAL,
+    'relational-transformer-ensemble',
     'relational-transformer-zero-shot',
     'relational-transformer-fine-tuned',
 )
@@ -43,14 +39,13 @@ def duels(groups: dict[tuple[str, str], Lines], folder: Path, bold: bool = True)
             }
             curves = resampled_scores(list(cells.values()), folder) if bold else None
             found = dict(zip(cells, curves)) if curves else {}
-            for pair in [(m, r) for m in MODELS for r in RIVALS]:
-                one, other = (_choose(cells, name) for name in pair)
-                if one is None or other is None:
+            for one, other in [(m, r) for m in MODELS for r in RIVALS]:
+                if one not in cells or other not in cells:
                     continue
                 is_won = cells[one].goodness('test') > cells[other].goodness('test')
                 better, worse = (one, other) if is_won else (other, one)
                 told = bool(found) and is_better(found[better], found[worse])
-                row = results.setdefault((*pair, protocol), ([], []))
+                row = results.setdefault((one, other, protocol), ([], []))
                 row[0 if is_won else 1].append(f'**{task}**' if told else task)
     rows = [
         [
@@ -71,8 +66,3 @@ def duels(groups: dict[tuple[str, str], Lines], folder: Path, bold: bool = True)
     header = ['models', 'protocol', 'the first is better', 'on', 'not on']
     title = '## Two models at a time, means on test'
     return '\n'.join([title, '', *markdown(header, rows), ''])
-
-
-def _choose(cells: dict[str, Cell], name: str) -> str | None:
-    known = [model for model in CHOICES.get(name, (name,)) if model in cells]
-    return max(known, key=lambda model: cells[model].goodness('val'), default=None)

@@ -41,6 +41,7 @@ class Inputs:
         text_encoder: Encoder of the store that some models need.
         source: Where the database's other tasks can be found, if anywhere.
         models: Folder in which trainings that serve several tasks are kept.
+        results: The file with the lines of runs that stand.
     """
 
     database: str
@@ -49,6 +50,7 @@ class Inputs:
     text_encoder: Any = 'hashing'
     source: Any = None
     models: Path | None = None
+    results: Path | None = None
     cache: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def cached(self, key: Any, make: Callable[[], Any]) -> Any:
@@ -157,6 +159,7 @@ def open_inputs(
     horizon: Any = None,
     text_encoder: Any = 'hashing',
     models: Path | None = None,
+    results: Path | None = None,
 ) -> Inputs:
     r"""Loads a database, whole, and a task of it.
 
@@ -165,7 +168,7 @@ def open_inputs(
         name: The name of the task.
         horizon: When labels become known, for external tasks; what
             :obj:`tasks.json` of a folder says if not given.
-        text_encoder, models: See :class:`Inputs`.
+        text_encoder, models, results: See :class:`Inputs`.
 
     Raises:
         ValueError: If there is no such task; the known ones are listed.
@@ -174,7 +177,7 @@ def open_inputs(
     db = load_database(dataset)
     task = open_task(source, name, db, horizon)
     database = database_name(source)
-    return Inputs(database, db, task, text_encoder, source, models)
+    return Inputs(database, db, task, text_encoder, source, models, results)
 
 
 def open_task(source: Any, name: str, db: Any, horizon: Any = None) -> Task:

@@ -38,8 +38,12 @@ ENTITIES = 'entities.npz'
 BOUNDED = ('roc_auc', 'average_precision', 'accuracy', 'macro_f1', 'ece', 'map')
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path, **wanted: Any) -> list[dict[str, Any]]:
     r"""The lines of a results file, none if there is no file.
+
+    Args:
+        path: The file.
+        **wanted: Values of keys that lines must have; others are passed over.
 
     Raises:
         ValueError: If a line is no result of this benchmark; it is named by number.
@@ -51,6 +55,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     for number, text in enumerate(path.read_text().splitlines(), 1):
         try:
             line = json.loads(text)
+            if wanted and wanted.items() - _plain(line).items():
+                continue
             _check(line)
             _check_predictions(line, path.parent)
         except (ValueError, TypeError, KeyError, OSError, BadZipFile) as error:
@@ -66,6 +72,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         seen[key] = number
         lines.append(line)
     return lines
+
+
+def _plain(line: Any) -> dict[str, Any]:
+    # What names the run, of whatever a line holds.
+    return {key: line.get(key) for key in KEYS} if isinstance(line, dict) else {}
 
 
 def _check(line: Any) -> None:

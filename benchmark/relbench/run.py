@@ -89,12 +89,12 @@ def run(inputs: Inputs, name: str, seed: int, minutes: float, results: Path) -> 
                     split: len(inputs.rows(split)) for split in ('train', *SCORED)
                 },
                 'train_std': inputs.train_std,
-                'minutes': minutes,
+                'minutes': model.fit_minutes or minutes,
                 'seconds': {
                     'fit': round(fit_seconds, 3),
                     'predict': round(predict_seconds, 3),
                 },
-                'peak_megabytes': peak_megabytes(),
+                'peak_megabytes': model.fit_megabytes or peak_megabytes(),
                 'parameters': model.num_parameters,
                 'hyper_parameters': model.settings,
                 'versions': versions(),
@@ -148,6 +148,7 @@ def sweep(args: argparse.Namespace) -> int:
                         args.horizon,
                         args.text_encoder,
                         args.out.parent / 'models',
+                        args.out,
                     )
                 reason = model.reason_against(inputs)
                 if reason is not None:

@@ -15,17 +15,17 @@ from torch_geometric_rfm.train.predict import predict_outputs, predict_rows
 def fit_calibration(
     model: torch.nn.Module, store: TaskStore, split: str, protocol: str, **options: Any
 ) -> Calibration:
-    r"""Finds what makes the probabilities, or the intervals, of a task hold on a split, or
-    whether its numbers should be whole.
+    r"""Finds what makes the probabilities, or the intervals, of a task hold on a split,
+    or whether its numbers should be whole.
 
     Of a classification these are the temperature and the bias that make the labels most
     likely, where they speak for either, see
     :func:`~torch_geometric_rfm.metrics.fit_temperature`; of a regression
     the shift of each quantile, see
-    :func:`~torch_geometric_rfm.metrics.conformal_shifts`. A model of values alone, which
-    approach the median, has them rounded if that makes the mean absolute error of the
-    split smaller and all train labels are whole, as counts are: their median is whole
-    too.
+    :func:`~torch_geometric_rfm.metrics.conformal_shifts`. A model of values alone,
+    which approach the median, has them rounded if that makes the mean absolute error of
+    the split smaller and all train labels are whole, as counts are: their median is
+    whole too.
 
     Args:
         model (RelationalTransformer): The model.

@@ -9,6 +9,7 @@ from benchmark.relbench.models.constants import (
     GlobalMedian,
     GlobalShares,
 )
+from benchmark.relbench.models.ensemble import Ensemble
 from benchmark.relbench.models.entity_labels import (
     EntityLabels,
     EntityMajority,
@@ -51,6 +52,12 @@ MODELS: dict[str, Callable[[], Model]] = {
     'rdl-gnn-attention': AttentionRDLGNN,
     'relational-transformer': RelationalTransformerModel,
     'relational-transformer-joint': JointRelationalTransformer,
+    'relational-transformer-ensemble': lambda: Ensemble(
+        {
+            'relational-transformer': RelationalTransformerModel,
+            'relational-transformer-joint': JointRelationalTransformer,
+        }
+    ),
     'relational-transformer-zero-shot': ZeroShotRelationalTransformer,
     'relational-transformer-fine-tuned': FineTunedRelationalTransformer,
 }

@@ -20,12 +20,16 @@ class Model:
         kinds: The types of tasks that it can do.
         deterministic: Whether seeds make no difference.
         settings: Every hyper-parameter, and what was chosen on val.
-        fit_seconds: Seconds of the training, if it served other runs too.
+        fit_seconds: Seconds of the training, if it served other runs too, or was one.
+        fit_minutes: Minutes that it was allowed, if not those of this run.
+        fit_megabytes: Most memory that it took, if not in this run.
     """
 
     kinds: tuple[str, ...] = ('binary_classification', 'regression')
     deterministic = False
     fit_seconds: float | None = None
+    fit_minutes: float | None = None
+    fit_megabytes: int | None = None
 
     def __init__(self) -> None:
         self.settings: dict[str, Any] = {}
