@@ -405,18 +405,19 @@ class RelationalPredictor:
         horizon: Any = None,
         progress: Any = None,
     ) -> Calibration:
-        r"""Makes the probabilities or the intervals of a task honest on a split; see
+        r"""Makes the probabilities or the intervals of a task honest on a split, and
+        counts whole where that is nearer; see
         :func:`~torch_geometric_rfm.train.fit_calibration`.
 
         What it finds is used in all further predictions of the task, is saved with the
-        model, and is forgotten when it is trained further. Predicted numbers stay as
-        they are; the most likely class may change. One context a row is looked at,
-        whatever :obj:`num_contexts` is later.
+        model, and is forgotten when it is trained further. Numbers of a model with
+        quantiles stay as they are; the most likely class may change. One context a row
+        is looked at, whatever :obj:`num_contexts` is later.
 
         Raises:
             ValueError: If the task recommends, or is multilabel (calibrate each of
                 :meth:`open_tasks` by :meth:`calibrate_rows`), the split has no labels,
-                or too few, or the model has no quantiles.
+                or too few, or the model has no quantiles and labels are not whole.
         """
         return self.calibrate_rows(
             self.open_task(db, task, horizon), split, protocol, progress

@@ -301,7 +301,8 @@ def predict(
     calibrate: Annotated[
         bool,
         typer.Option(
-            '--calibrate', help='fit probabilities, or intervals, on val first'
+            '--calibrate',
+            help='fit probabilities, intervals, or whole counts on val first',
         ),
     ] = False,
     num_contexts: NumContexts = 1,
