@@ -14,7 +14,8 @@ killed), then scored on all tasks of the database,
 Every figure is a line of results.jsonl; what stands there is not computed again. With
 --own-tasks DATA the tasks that are asked for are those of the RelBench folders in DATA,
 not those that prepared folders hold beside them. With --together one model is trained
-without all that are left out. --fit-steps 0 leaves out fine-tuning.
+without all that are left out. --fit-steps 0 leaves out fine-tuning. With --shrink F, of
+what models learned of booleans beside what they copy this share is asked for.
 """
 
 import argparse
@@ -124,7 +125,7 @@ def fine_tune(
         for s in SPLITS
     ):
         return
-    predictor = fresh(args) if start is None else load(start)
+    predictor = fresh(args) if start is None else load(start, args)
     result = predictor.fit_stores(
         [store],
         minutes=None,
@@ -158,9 +159,11 @@ def fresh(args: Any) -> RelationalPredictor:
     return RelationalPredictor(model, args.text_encoder, **sampling)
 
 
-def load(folder: Path) -> RelationalPredictor:
+def load(folder: Path, args: Any) -> RelationalPredictor:
     r"""A model that was pretrained."""
-    return RelationalPredictor.from_pretrained(folder)
+    predictor = RelationalPredictor.from_pretrained(folder)
+    predictor.model.decoder.shrink(args.shrink)
+    return predictor
 
 
 def _weights(
@@ -216,7 +219,7 @@ def ask(database: PreparedDatabase, folder: Path, results: Results, args: Any) -
     for store in stores:
         score(
             results,
-            load(folder),
+            load(folder, args),
             store,
             args.max_rows,
             with_baselines=True,
@@ -250,7 +253,7 @@ def ask(database: PreparedDatabase, folder: Path, results: Results, args: Any) -
         for store in stores:
             score(
                 results,
-                load(continued),
+                load(continued, args),
                 store,
                 args.max_rows,
                 task=store.task.name,
@@ -289,6 +292,7 @@ def main() -> None:
     parser.add_argument('--fit-steps', type=int, default=500)
     parser.add_argument('--fit-evals', type=int, default=10)
     parser.add_argument('--continued-lr', type=float, default=5e-4)
+    parser.add_argument('--shrink', type=float, default=1.0, metavar='F')
     parser.add_argument('--max-rows', type=int, default=10**9, help='scored rows')
     parser.add_argument('--text-encoder', default='hashing')
     parser.add_argument('--seed', type=int, default=0)

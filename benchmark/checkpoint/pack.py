@@ -1,11 +1,12 @@
 r"""Puts the mean of pretrained models into the package, in half precision.
 
     python benchmark/checkpoint/pack.py runs/first runs/checkpoint \
-        torch_geometric_rfm/pretrained
+        torch_geometric_rfm/pretrained --shrink 0.2
 
 The mean of a model and of what it became by further training often does better on other
 data than either (`"Robust fine-tuning of zero-shot models"
-<https://arxiv.org/abs/2109.01903>`_).
+<https://arxiv.org/abs/2109.01903>`_). With --shrink F, predicted booleans keep
+this share of what was learned beside what they copy.
 """
 
 import argparse
@@ -24,6 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('runs', type=Path, nargs='+')
     parser.add_argument('out', type=Path)
+    parser.add_argument('--shrink', type=float, default=1.0, metavar='F')
     args = parser.parse_args()
     models, settings = zip(*map(load_checkpoint, args.runs))
     states = [model.state_dict() for model in models]
@@ -32,10 +34,16 @@ def main() -> None:
     if size > MAX_BYTES:
         sys.exit(f'the weights take {size:,} bytes, more than {MAX_BYTES:,}')
     models[-1].load_state_dict(mean)
+    models[-1].decoder.shrink(args.shrink)
+    mean = models[-1].state_dict()
     kept = dict(settings[-1])
     stages = [one['training'] for one in settings]
     seen = dict.fromkeys(name for stage in stages for name in stage['databases'])
-    kept['training'] = {'databases': list(seen), 'stages': stages}
+    kept['training'] = {
+        'databases': list(seen),
+        'stages': stages,
+        'shrink': {'boolean': args.shrink},
+    }
     save_checkpoint(args.out, models[-1], kept, torch.float16)
     loaded, _ = load_checkpoint(args.out)
     error = max(

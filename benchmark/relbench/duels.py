@@ -1,4 +1,4 @@
-r"""On how many tasks one model is better than another."""
+r"""On how many tasks one model is at least as good as another."""
 
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def duels(groups: dict[tuple[str, str], Lines], folder: Path, bold: bool = True)
             for one, other in [(m, r) for m in MODELS for r in RIVALS]:
                 if one not in cells or other not in cells:
                     continue
-                is_won = cells[one].goodness('test') > cells[other].goodness('test')
+                is_won = cells[one].goodness('test') >= cells[other].goodness('test')
                 better, worse = (one, other) if is_won else (other, one)
                 told = bool(found) and is_better(found[better], found[worse])
                 row = results.setdefault((one, other, protocol), ([], []))
@@ -63,6 +63,6 @@ def duels(groups: dict[tuple[str, str], Lines], folder: Path, bold: bool = True)
     ]
     if not rows:
         return ''
-    header = ['models', 'protocol', 'the first is better', 'on', 'not on']
+    header = ['models', 'protocol', 'the first is as good or better', 'on', 'not on']
     title = '## Two models at a time, means on test'
     return '\n'.join([title, '', *markdown(header, rows), ''])

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from torch_geometric_rfm.nn import CellDecoder
@@ -24,6 +25,22 @@ def test_cell_decoder():
     subset = torch.tensor([30, 0, 7])
     assert torch.allclose(decoder(x[subset], cells, subset), out[subset], atol=1e-6)
     assert torch.equal(decoder.decode_text(x[:2]), decoder.lins['text'](x[:2]))
+
+
+def test_shrink_scales_one_type_alone():
+    decoder = CellDecoder(16, 8)
+    cells, x = random_cells(num_cells=40), torch.randn(40, 16)
+    copied = torch.randn(40)
+    before = decoder(x, cells, copied=copied)
+    decoder.shrink(0.25)
+    after = decoder(x, cells, copied=copied)
+    is_boolean = cells.cell_type == 1
+    assert 0 < is_boolean.sum() < 40
+    expected = copied + 0.25 * (before - copied)
+    assert torch.allclose(after[is_boolean], expected[is_boolean], atol=1e-6)
+    assert torch.equal(after[~is_boolean], before[~is_boolean])
+    with pytest.raises(ValueError, match="no head of 'flag' .known are: 'number'"):
+        decoder.shrink(0.5, 'flag')
 
 
 def test_boolean_as_number():

@@ -86,6 +86,34 @@ class CellDecoder(torch.nn.Module):
             for param in self.parameters():
                 torch.nn.init.zeros_(param)
 
+    @torch.no_grad()
+    def shrink(self, factor: float, name: str = 'boolean') -> None:
+        r"""Scales what is predicted of a type of cells beside what is copied.
+
+        What a pretrained model adds to copied labels was learned on other databases,
+        and may hold for these alone.
+
+        Args:
+            factor (float): What weights and bias are multiplied by.
+            name (str, optional): The type, as :obj:`"boolean"`, :obj:`"number"`,
+                :obj:`"datetime"` or :obj:`"text"`. (default: :obj:`"boolean"`)
+
+        Raises:
+            ValueError: If there is no head of the type.
+
+        Example:
+            >>> decoder = CellDecoder(8, text_channels=4)
+            >>> decoder.shrink(0.0)
+            >>> decoder.lins['boolean'].bias
+            Parameter containing:
+            tensor([0.], requires_grad=True)
+        """
+        if name not in self.lins:
+            known = ', '.join(map(repr, self.lins))
+            raise ValueError(f'there is no head of {name!r} (known are: {known})')
+        for parameter in self.lins[name].parameters():
+            parameter.mul_(factor)
+
     def forward(
         self,
         x: Tensor,
