@@ -3,8 +3,8 @@ from typing import Any
 import numpy as np
 
 from benchmark.relbench.averages import averaged_predictions
+from benchmark.relbench.bootstrap import is_better, resampled, resamples
 from benchmark.relbench.inputs import PROTOCOLS, Inputs
-from benchmark.relbench.metrics import LESS_IS_BETTER, MAIN, score
 from benchmark.relbench.models.base import Model
 from benchmark.relbench.results import read_lines
 
@@ -13,12 +13,13 @@ r"""The lines of a run by protocol."""
 
 
 class Ensemble(Model):
-    r"""One of several models, or the mean of their predictions: what is best on val of
-    the task under the rolling protocol.
+    r"""The mean of the predictions of several models, or the one of them that a paired
+    bootstrap on val of the task finds better than the mean.
 
-    It trains nothing: it is made of the runs of its members with the same seed that
-    stand in the file of results, and so takes the time of all of them. Members that
-    cannot do the type of task are left out.
+    Val rows are often too few to tell models apart. They choose under the rolling
+    protocol. It trains nothing: it is made of the runs of its members with the same
+    seed that stand in the file of results, and so takes the time of all of them.
+    Members that cannot do the type of task are left out.
 
     Args:
         members: The models by name.
@@ -41,8 +42,17 @@ class Ensemble(Model):
 
     def fit(self, inputs: Inputs, seed: int, minutes: float) -> None:
         runs = self._runs(inputs, seed)
-        choices = [*([run] for run in runs), runs]
-        self.chosen = max(choices, key=lambda some: self._goodness(inputs, some))
+        self.chosen = runs
+        if len(runs) > 1:
+            entity = inputs.task.frame['entity'].to_numpy()[inputs.rows('val')]
+            weights = resamples(entity)
+            curves = [
+                self._goodness(inputs, some, weights)
+                for some in (runs, *([run] for run in runs))
+            ]
+            best = max(range(1, len(curves)), key=lambda i: np.nanmean(curves[i]))
+            if is_better(curves[best], curves[0]):
+                self.chosen = [runs[best - 1]]
         lines = [run['rolling'] for run in runs]
         self.fit_seconds = sum(line['seconds']['fit'] for line in lines)
         self.fit_minutes = sum(line['minutes'] for line in lines)
@@ -75,11 +85,11 @@ class Ensemble(Model):
             )
         return [runs[name] for name in able]
 
-    def _goodness(self, inputs: Inputs, some: list[Run]) -> float:
-        metric = MAIN[inputs.kind]
-        found = self._averaged(inputs, some, 'val', 'rolling')
-        value = score(inputs.kind, *found, inputs.train_std)[metric]
-        return -value if metric in LESS_IS_BETTER else value
+    def _goodness(
+        self, inputs: Inputs, some: list[Run], weights: np.ndarray
+    ) -> np.ndarray:
+        label, prediction = self._averaged(inputs, some, 'val', 'rolling')
+        return resampled(inputs.kind, label, [prediction], weights)
 
     @staticmethod
     def _averaged(
