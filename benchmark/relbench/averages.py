@@ -15,8 +15,8 @@ Floats = np.ndarray
 def averaged_predictions(
     lines: Lines, folder: Path, split: str
 ) -> tuple[Floats, Floats] | None:
-    r"""Labels and the mean prediction of runs of one task and protocol;
-    :obj:`None` where predictions are not at hand.
+    r"""Labels and the mean prediction of runs of one task and protocol, whole numbers
+    where all runs predict counts; :obj:`None` where predictions are not at hand.
 
     Args:
         lines: A line a run.
@@ -30,14 +30,17 @@ def averaged_predictions(
     known = [one[split] for one in found if one is not None]
     if len(known) < len(lines):
         return None
-    for line, one in zip(lines, known):
-        if not np.array_equal(known[0][0], one[0]):
-            raise ValueError(
-                f'seed {line["seed"]} of {line["model"]} has other labels for {split} '
-                f"of '{line['task']}' than seed {lines[0]['seed']} of "
-                f'{lines[0]["model"]}; run the task again into a new results file'
-            )
-    return known[0][0], np.mean([one[1] for one in known], axis=0)
+    if any(not np.array_equal(known[0][0], one[0]) for one in known):
+        names = ' and '.join(dict.fromkeys(line['model'] for line in lines))
+        raise ValueError(
+            f'runs of {names} have other labels for {split} of '
+            f"'{lines[0]['task']}'; run the task again into a new results file"
+        )
+    predictions = np.stack([one[1] for one in known])
+    mean = predictions.mean(axis=0)
+    is_count = lines[0]['kind'] == 'regression'
+    is_count = is_count and bool((predictions == np.round(predictions)).all())
+    return known[0][0], np.round(mean) if is_count else mean
 
 
 def averaged_score(lines: Lines, folder: Path, split: str = 'test') -> float | None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmark.relbench import run as harness
-from benchmark.relbench.averages import averaged_score
+from benchmark.relbench.averages import averaged_predictions, averaged_score
 from benchmark.relbench.metrics import score
 from benchmark.relbench.report import main as report_main
 from benchmark.relbench.report import report
@@ -218,6 +218,15 @@ def test_predictions_are_averaged_and_not_their_scores(tmp_path):
         lines.append(line | {'protocol': 'rolling', 'predictions': path})
     assert averaged_score(lines, tmp_path) == 0.0
     assert averaged_score(lines[:1], tmp_path) is None
+    # Counts of all runs have a mean that is one, other numbers have not.
+    for shift, expected in ((1.0, [0.0, 2.0, 2.0]), (1.1, [0.55, 1.55, 2.55])):
+        shifted = arrays | {'test_rolling': label + shift}
+        save_predictions(tmp_path / path, shifted)
+        save_predictions(
+            tmp_path / lines[0]['predictions'], arrays | {'test_rolling': label}
+        )
+        found = averaged_predictions(lines, tmp_path, 'test')
+        np.testing.assert_allclose(found[1], expected)
     save_predictions(tmp_path / path, arrays | {'test_label': label + 1})
     with pytest.raises(ValueError, match="m have other labels for test of 't'"):
         averaged_score(lines, tmp_path)
