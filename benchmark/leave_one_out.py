@@ -14,8 +14,9 @@ killed), then scored on all tasks of the database,
 Every figure is a line of results.jsonl; what stands there is not computed again. With
 --own-tasks DATA the tasks that are asked for are those of the RelBench folders in DATA,
 not those that prepared folders hold beside them. With --together one model is trained
-without all that are left out. --fit-steps 0 leaves out fine-tuning. With --shrink F, of
-what models learned of booleans beside what they copy this share is asked for.
+without all that are left out. --fit-steps 0 leaves out fine-tuning. With --shrink F,
+what is not fine-tuned is asked with this share of what it learned of booleans beside
+what it copies.
 """
 
 import argparse
@@ -125,7 +126,7 @@ def fine_tune(
         for s in SPLITS
     ):
         return
-    predictor = fresh(args) if start is None else load(start, args)
+    predictor = fresh(args) if start is None else load(start, 1.0)
     result = predictor.fit_stores(
         [store],
         minutes=None,
@@ -159,10 +160,10 @@ def fresh(args: Any) -> RelationalPredictor:
     return RelationalPredictor(model, args.text_encoder, **sampling)
 
 
-def load(folder: Path, args: Any) -> RelationalPredictor:
-    r"""A model that was pretrained."""
+def load(folder: Path, shrink: float) -> RelationalPredictor:
+    r"""A model that was pretrained, with a part of what it learned of booleans."""
     predictor = RelationalPredictor.from_pretrained(folder)
-    predictor.model.decoder.shrink(args.shrink)
+    predictor.model.decoder.shrink(shrink)
     return predictor
 
 
@@ -219,7 +220,7 @@ def ask(database: PreparedDatabase, folder: Path, results: Results, args: Any) -
     for store in stores:
         score(
             results,
-            load(folder, args),
+            load(folder, args.shrink),
             store,
             args.max_rows,
             with_baselines=True,
@@ -253,7 +254,7 @@ def ask(database: PreparedDatabase, folder: Path, results: Results, args: Any) -
         for store in stores:
             score(
                 results,
-                load(continued, args),
+                load(continued, args.shrink),
                 store,
                 args.max_rows,
                 task=store.task.name,

@@ -5,12 +5,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from torch_geometric_rfm import RelationalPredictor
 from torch_geometric_rfm.cli.app import app
+from torch_geometric_rfm.testing import toy_database, toy_task
 from torch_geometric_rfm.train.checkpoint import PRETRAINED
 from torch_geometric_rfm.train.evaluation import draw_rows, score_rows
 from torch_geometric_rfm.train.train_config import TrainConfig
@@ -51,6 +53,23 @@ def test_it_predicts_a_database_it_has_never_seen(predictor):
     assert scores['driver-top3']['roc_auc'] > 0.8
     assert scores['driver-dnf']['roc_auc'] > 0.65
     assert scores['driver-position']['nmae'] < 0.55
+
+
+def test_it_is_trained_further_from_all_that_it_learned(predictor, tmp_path):
+    factor = predictor.training['shrink']['boolean']
+    assert 0 < factor < 1
+    predictor.save_pretrained(tmp_path)  # Saved as it is, it is still known.
+    again = RelationalPredictor.from_pretrained(tmp_path)
+    weight = {}
+    for name in ('boolean', 'number'):
+        weight[name] = again.model.decoder.lins[name].weight.detach().clone()
+    db = toy_database()
+    options = {'minutes': None, 'num_steps': 1, 'lr': 0.0, 'show_progress': False}
+    for _ in range(2):  # Once, however often it is trained.
+        again.fit(db, toy_task(db), **options)
+        head = again.model.decoder.lins
+        assert torch.allclose(head['boolean'].weight, weight['boolean'] / factor)
+        assert torch.equal(head['number'].weight, weight['number'])
 
 
 def run(*args, code=0):

@@ -23,6 +23,7 @@ from torch_geometric_rfm.train.checkpoint import (
     load_checkpoint,
     prepare_folder,
     save_checkpoint,
+    undo_shrink,
 )
 from torch_geometric_rfm.train.ensemble import predict_ensemble
 from torch_geometric_rfm.train.fit import fit
@@ -159,7 +160,9 @@ class RelationalPredictor:
             **config: Fields of :class:`~torch_geometric_rfm.train.TrainConfig`. Of
                 a predictor that was loaded or trained before, :obj:`drop_rate` is
                 0.6 and :obj:`eval_start` set unless given; recommendation tasks
-                leave out no cells.
+                leave out no cells. The model in the package starts from all that it
+                learned, of which it uses a part as it is (see
+                :meth:`~torch_geometric_rfm.nn.CellDecoder.shrink`).
         """
         names = task if isinstance(task, (list, tuple)) else [task]
         opened = [self.open_tasks(db, name, horizon) for name in names]
@@ -194,6 +197,7 @@ class RelationalPredictor:
         Budget(train_config.num_steps, train_config.minutes)
         folder = None if out is None else prepare_folder(out)
         # From here on its weights change.
+        undo_shrink(self.model, self.training)
         self.calibrations = {}
         self.training = {'tasks': [s.task.name for s in stores], **vars(train_config)}
         save = None

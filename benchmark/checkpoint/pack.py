@@ -34,7 +34,7 @@ def main() -> None:
     if size > MAX_BYTES:
         sys.exit(f'the weights take {size:,} bytes, more than {MAX_BYTES:,}')
     models[-1].load_state_dict(mean)
-    models[-1].decoder.shrink(args.shrink)
+    models[-1].decoder.shrink(args.shrink)  # Undone when it is trained further.
     mean = models[-1].state_dict()
     kept = dict(settings[-1])
     stages = [one['training'] for one in settings]

@@ -89,6 +89,19 @@ def save_checkpoint(
     write_json(folder / 'config.json', config)
 
 
+def undo_shrink(model: RelationalTransformer, training: dict[str, Any]) -> None:
+    r"""Gives a pretrained model back all that it learned, to be trained further, where
+    it was saved with a part of it.
+
+    Args:
+        model: The model.
+        training: What is known of its training; its :obj:`shrink` has the factor of
+            each type, see :meth:`~torch_geometric_rfm.nn.CellDecoder.shrink`.
+    """
+    for name, factor in training.get('shrink', {}).items():
+        model.decoder.shrink(1 / factor, name)
+
+
 def load_checkpoint(
     folder: str | Path,
 ) -> tuple[RelationalTransformer, dict[str, Any]]:

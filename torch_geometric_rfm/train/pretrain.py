@@ -25,6 +25,7 @@ from torch_geometric_rfm.train.checkpoint import (
     load_checkpoint,
     prepare_folder,
     save_checkpoint,
+    undo_shrink,
 )
 from torch_geometric_rfm.train.interrupt import Interrupt
 from torch_geometric_rfm.train.mixture import open_databases
@@ -369,6 +370,7 @@ def _model(
     model, predictor = load_checkpoint(init)
     check_identity(encoder, predictor['text_encoder'])
     _check_link_head(model, hides_links, f"checkpoint '{init}'")
+    undo_shrink(model, predictor['training'])
     torch.manual_seed(config.seed)
     return model.train()
 
