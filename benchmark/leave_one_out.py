@@ -94,6 +94,7 @@ def score(
     store: TaskStore,
     max_rows: int,
     with_baselines: bool = False,
+    shrink: float = 1.0,
     **key: Any,
 ) -> None:
     r"""Scores a predictor under both protocols on val and test."""
@@ -109,6 +110,8 @@ def score(
             )
             seconds = round(time.monotonic() - start, 1)
             line = {'metrics': metrics, 'rows': len(rows), 'seconds': seconds}
+            if key['way'] in ('zero-shot', 'continued'):
+                line['shrink'] = shrink
             line['train_rows'] = len(store.rows_of_split('train'))
             if with_baselines:
                 line['baselines'] = evaluate_baselines(store, split, protocol, rows)
@@ -163,7 +166,8 @@ def fresh(args: Any) -> RelationalPredictor:
 def load(folder: Path, shrink: float) -> RelationalPredictor:
     r"""A model that was pretrained, with a part of what it learned of booleans."""
     predictor = RelationalPredictor.from_pretrained(folder)
-    predictor.model.decoder.shrink(shrink)
+    if shrink != 1:
+        predictor.model.decoder.shrink(shrink)
     return predictor
 
 
@@ -195,6 +199,12 @@ def leave_out(
 ) -> None:
     r"""All figures of databases that one model is pretrained without."""
     results = Results(args.out / 'results.jsonl')
+    for line in results.lines:
+        if line.get('shrink', args.shrink) != args.shrink:
+            raise ValueError(
+                f"'{results.path}' has figures with --shrink {line['shrink']:g} (got "
+                f'{args.shrink:g}); take another --out'
+            )
     names = [database.name for database in databases]
     folder = args.out / f'without-{"-".join(names)}'
     if args.own_tasks is not None:
@@ -224,6 +234,7 @@ def ask(database: PreparedDatabase, folder: Path, results: Results, args: Any) -
             store,
             args.max_rows,
             with_baselines=True,
+            shrink=args.shrink,
             task=store.task.name,
             way='zero-shot',
             labels=0,
@@ -257,6 +268,7 @@ def ask(database: PreparedDatabase, folder: Path, results: Results, args: Any) -
                 load(continued, args.shrink),
                 store,
                 args.max_rows,
+                shrink=args.shrink,
                 task=store.task.name,
                 way='continued',
                 labels=0,

@@ -95,7 +95,7 @@ def table(figures: Figures) -> str:
     rows, shares = [], []
     wins: dict[bool, list[bool]] = {True: [], False: []}
     tuned_wins: dict[str, list[bool]] = {}
-    for key in figures.tasks:
+    for key in sorted(figures.tasks):
         metric, most = figures.metric(key), figures.most[key]
         zero = figures.score(key, 'zero-shot', 0)
         assert zero is not None

@@ -81,10 +81,12 @@ def main() -> None:
     parser.add_argument('--steps', type=int, default=20)
     parser.add_argument('--operations', type=int, default=0, help='show so many')
     args = parser.parse_args()
+    if args.steps < 1:
+        parser.error(f'--steps must be positive (got {args.steps})')
     encoder = get_text_encoder('hashing')
     recipes = {'default': PretrainConfig(num_steps=1, num_cells=[128])}
     for path in args.config:
-        recipes[path.stem] = PretrainConfig.from_file(path, num_steps=1)
+        recipes[str(path)] = PretrainConfig.from_file(path, num_steps=1)
     databases = open_databases(args.databases, encoder)
     runs = {}
     for name, config in recipes.items():

@@ -160,9 +160,9 @@ class RelationalPredictor:
             **config: Fields of :class:`~torch_geometric_rfm.train.TrainConfig`. Of
                 a predictor that was loaded or trained before, :obj:`drop_rate` is
                 0.6 and :obj:`eval_start` set unless given; recommendation tasks
-                leave out no cells. The model in the package starts from all that it
-                learned, of which it uses a part as it is (see
-                :meth:`~torch_geometric_rfm.nn.CellDecoder.shrink`).
+                leave out no cells. The model in the package begins, also where its
+                start is scored, with all that it learned, of which it uses a part as
+                it is (see :meth:`~torch_geometric_rfm.nn.CellDecoder.shrink`).
         """
         names = task if isinstance(task, (list, tuple)) else [task]
         opened = [self.open_tasks(db, name, horizon) for name in names]

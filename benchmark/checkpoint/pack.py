@@ -16,7 +16,11 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from torch_geometric_rfm.train.checkpoint import load_checkpoint, save_checkpoint
+from torch_geometric_rfm.train.checkpoint import (
+    load_checkpoint,
+    save_checkpoint,
+    undo_shrink,
+)
 
 MAX_BYTES = 12 * 10**6
 
@@ -27,14 +31,20 @@ def main() -> None:
     parser.add_argument('out', type=Path)
     parser.add_argument('--shrink', type=float, default=1.0, metavar='F')
     args = parser.parse_args()
+    if not 0 < args.shrink <= 1:
+        sys.exit(f'--shrink must be above 0 and at most 1 (got {args.shrink:g})')
     models, settings = zip(*map(load_checkpoint, args.runs))
+    for model, one in zip(models, settings):
+        undo_shrink(model, one['training'])
     states = [model.state_dict() for model in models]
     mean = {name: sum(s[name] for s in states) / len(states) for name in states[0]}
     size = 2 * sum(weight.numel() for weight in mean.values())
     if size > MAX_BYTES:
         sys.exit(f'the weights take {size:,} bytes, more than {MAX_BYTES:,}')
     models[-1].load_state_dict(mean)
-    models[-1].decoder.shrink(args.shrink)  # Undone when it is trained further.
+    shrink = {'boolean': args.shrink} if args.shrink < 1 else {}
+    for name, factor in shrink.items():
+        models[-1].decoder.shrink(factor, name)  # Undone when it is trained further.
     mean = models[-1].state_dict()
     kept = dict(settings[-1])
     stages = [one['training'] for one in settings]
@@ -42,7 +52,7 @@ def main() -> None:
     kept['training'] = {
         'databases': list(seen),
         'stages': stages,
-        'shrink': {'boolean': args.shrink},
+        'shrink': shrink,
     }
     save_checkpoint(args.out, models[-1], kept, torch.float16)
     loaded, _ = load_checkpoint(args.out)

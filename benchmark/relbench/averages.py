@@ -16,7 +16,8 @@ def averaged_predictions(
     lines: Lines, folder: Path, split: str
 ) -> tuple[Floats, Floats] | None:
     r"""Labels and the mean prediction of runs of one task and protocol, whole numbers
-    where all runs predict counts; :obj:`None` where predictions are not at hand.
+    (of halves the even one) where all runs predict counts; :obj:`None` where
+    predictions are not at hand.
 
     Args:
         lines: A line a run.

@@ -36,6 +36,7 @@ from benchmark.relbench.machine import (
 )
 from benchmark.relbench.metrics import score
 from benchmark.relbench.models import MODELS, make_model
+from benchmark.relbench.models.ensemble import Ensemble
 from benchmark.relbench.results import (
     append_lines,
     read_lines,
@@ -186,7 +187,11 @@ def models_of(args: argparse.Namespace, task: str) -> tuple[str, list[str]]:
             make_model(name, kind, task)
         return kind, args.model
     names = [name for name, make in MODELS.items() if kind in make().kinds]
-    unable = [name for name in MODELS if name not in names]
+    if (
+        args.check_leaks
+    ):  # What is made of predictions that stand cannot be asked again.
+        names = [name for name in names if not isinstance(MODELS[name](), Ensemble)]
+    unable = [name for name, make in MODELS.items() if kind not in make().kinds]
     if unable:
         print(f'{task} is of type {kind}, which these cannot do: {", ".join(unable)}')
     return kind, names

@@ -56,6 +56,8 @@ class Calibration:
     def __str__(self) -> str:
         if self.whole:
             return 'rounded to whole numbers'
+        if self == Calibration():
+            return 'left as it is'
         if self.shifts is None:
             bias = np.array2string(np.asarray(self.bias), precision=3)
             return f'temperature {self.temperature:.3f}, bias {bias}'

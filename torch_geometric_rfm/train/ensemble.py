@@ -41,4 +41,8 @@ def predict_ensemble(num_contexts: int, *args: Any, **kwargs: Any) -> np.ndarray
     total = predict_rows(*args, seed=seed, **kwargs)
     for i in range(1, num_contexts):
         total = total + predict_rows(*args, seed=seed + i, **kwargs)
-    return total / num_contexts
+    mean = total / num_contexts
+    calibration = kwargs.get('calibration')
+    if calibration is None or kwargs.get('levels') is not None:
+        return mean
+    return calibration.round(mean)  # The mean of counts is no count.

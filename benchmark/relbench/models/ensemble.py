@@ -101,4 +101,10 @@ class Ensemble(Model):
         if found is None:
             names = ', '.join(line['predictions'] for line in lines)
             raise FileNotFoundError(f'no predictions of a member ({names})')
+        if not np.array_equal(found[0], inputs.truth(split)):
+            names = ', '.join(line['model'] for line in lines)
+            raise ValueError(
+                f'runs of {names} have other labels for {split} than task '
+                f"'{inputs.task.name}'; run them again into a new results file"
+            )
         return found
