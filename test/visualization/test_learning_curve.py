@@ -44,6 +44,17 @@ def test_minutes_stand_above_the_steps(tmp_path):
     assert top.get_xlim() == pytest.approx((first / 9, last / 9))
 
 
+def test_minutes_of_steps_that_took_long_do_not_overlap(tmp_path):
+    rows = '0,1,0.9\n72,6,0.8\n135,11,0.7\n207,16,0.6\n287,39,0.5\n292,86,0.4\n'
+    path = write(tmp_path / 'metrics.csv', 'step,seconds,train_loss\n' + rows)
+    figure = plot_learning_curve(path)
+    figure.draw_without_rendering()
+    (top,) = figure.axes[0].child_axes
+    boxes = [label.get_window_extent() for label in top.get_xticklabels()]
+    assert len(boxes) >= 2
+    assert all(one.x1 < other.x0 for one, other in zip(boxes, boxes[1:]))
+
+
 @pytest.mark.parametrize('lines', ['5,2,0.5\n', '5,2,0.5\n5,3,0.4\n'])
 def test_runs_too_short_for_a_scale_of_minutes(tmp_path, lines):
     path = write(tmp_path / 'metrics.csv', 'step,seconds,train_loss\n' + lines)

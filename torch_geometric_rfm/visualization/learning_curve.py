@@ -125,6 +125,17 @@ def _add_minutes(axes: 'Axes', columns: dict[str, NDArray[np.float64]]) -> None:
             lambda at: _through(minutes, step, at),
         ),
     )
+    from matplotlib.ticker import MaxNLocator
+
+    # Steps that took long beside the others would crowd their minutes.
+    ticks = MaxNLocator(6).tick_values(minutes[0], minutes[-1])
+    ticks = ticks[(ticks >= minutes[0]) & (ticks <= minutes[-1])]
+    apart = 0.08 * (step[-1] - step[0])
+    shown: list[float] = []
+    for tick, at in zip(ticks, _through(minutes, step, ticks)):
+        if not shown or at - _through(minutes, step, shown[-1]) >= apart:
+            shown.append(float(tick))
+    top.set_xticks(shown)
     top.set_xlabel('minutes', color=GREY, fontsize=9)
     top.tick_params(colors=GREY, labelsize=8)
     top.spines['top'].set_visible(False)
