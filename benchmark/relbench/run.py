@@ -187,9 +187,7 @@ def models_of(args: argparse.Namespace, task: str) -> tuple[str, list[str]]:
             make_model(name, kind, task)
         return kind, args.model
     names = [name for name, make in MODELS.items() if kind in make().kinds]
-    if (
-        args.check_leaks
-    ):  # What is made of predictions that stand cannot be asked again.
+    if args.check_leaks:  # Ensembles are predictions that stand.
         names = [name for name in names if not isinstance(MODELS[name](), Ensemble)]
     unable = [name for name, make in MODELS.items() if kind not in make().kinds]
     if unable:
