@@ -14,7 +14,8 @@ killed), then scored on all tasks of the database,
 Every figure is a line of results.jsonl; what stands there is not computed again. With
 --own-tasks DATA the tasks that are asked for are those of the RelBench folders in DATA,
 not those that prepared folders hold beside them. With --together one model is trained
-without all that are left out. --fit-steps 0 leaves out fine-tuning. With --shrink F,
+without all that are left out. Several --config, with --minutes or --steps of each, are
+stages of pretraining, each of which starts from the one before. --fit-steps 0 leaves out fine-tuning. With --shrink F,
 what is not fine-tuned is asked with this share of what it learned of booleans beside
 what it copies.
 """
@@ -171,6 +172,33 @@ def load(folder: Path, shrink: float) -> RelationalPredictor:
     return predictor
 
 
+def stages_of(
+    paths: list[Path],
+    minutes: list[float] | None,
+    steps: list[int] | None,
+    seed: int,
+) -> list[PretrainConfig]:
+    r"""How to pretrain, one stage after the other."""
+    count = max(1, len(paths))
+    for name, given in (('--minutes', minutes), ('--steps', steps)):
+        if given and len(given) != count:
+            raise ValueError(f'{name} must be given for {count} stages (got {given})')
+    stages = []
+    for number in range(count):
+        changes: dict[str, Any] = {'seed': seed}
+        if minutes:
+            changes['minutes'] = minutes[number]
+        if steps:
+            changes['num_steps'] = steps[number]
+        path = paths[number] if paths else None
+        stages.append(
+            PretrainConfig(**changes)
+            if path is None
+            else PretrainConfig.from_file(path, **changes)
+        )
+    return stages
+
+
 def _weights(
     left_out: list[PreparedDatabase],
     others: list[PreparedDatabase],
@@ -209,16 +237,21 @@ def leave_out(
     folder = args.out / f'without-{"-".join(names)}'
     if args.own_tasks is not None:
         databases = open_databases([args.own_tasks / n for n in names], args.encoder)
-    weights = _weights(databases, others, args.config.weights)
-    pretrain(
-        [*others, *databases],
-        folder,
-        replace(args.config, weights=weights),
-        exclude=names,
-        text_encoder=args.encoder,
-        resume=True,
-        show_progress=False,
-    )
+    init = None
+    for number, stage in enumerate(args.stages, start=1):
+        last = number == len(args.stages)
+        out = folder if last else folder.with_name(f'{folder.name}-stage-{number}')
+        pretrain(
+            [*others, *databases],
+            out,
+            replace(stage, weights=_weights(databases, others, stage.weights)),
+            exclude=names,
+            text_encoder=args.encoder,
+            init=init,
+            resume=True,
+            show_progress=False,
+        )
+        init = out
     for database in databases:
         ask(database, folder, results, args)
 
@@ -297,9 +330,9 @@ def main() -> None:
     parser.add_argument('--together', action='store_true')
     parser.add_argument('--own-tasks', type=Path, metavar='DATA')
     parser.add_argument('--out', type=Path, default=Path('runs/leave_one_out'))
-    parser.add_argument('--config', type=Path, help='fields of PretrainConfig')
-    parser.add_argument('--minutes', type=float)
-    parser.add_argument('--steps', type=int)
+    parser.add_argument('--config', type=Path, nargs='*', help='PretrainConfig, a stage')
+    parser.add_argument('--minutes', type=float, nargs='*', help='of each stage')
+    parser.add_argument('--steps', type=int, nargs='*', help='of each stage')
     parser.add_argument('--continued-steps', type=int, default=200)
     parser.add_argument('--labels', type=int, nargs='*', default=[100, 1000])
     parser.add_argument('--fit-steps', type=int, default=500)
@@ -310,13 +343,8 @@ def main() -> None:
     parser.add_argument('--text-encoder', default='hashing')
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
-    changes = {'minutes': args.minutes, 'num_steps': args.steps, 'seed': args.seed}
-    changes = {k: v for k, v in changes.items() if v is not None}
-    args.config = (
-        PretrainConfig.from_file(args.config, **changes)
-        if args.config
-        else PretrainConfig(**changes)
-    )
+    args.stages = stages_of(args.config or [], args.minutes, args.steps, args.seed)
+    args.config = args.stages[0]
     args.out.mkdir(parents=True, exist_ok=True)
     args.encoder = get_text_encoder(args.text_encoder)
     databases = open_databases(args.databases, args.encoder)

@@ -103,6 +103,32 @@ def test_several_are_left_out_together(results, tmp_path, monkeypatch):
     assert 'scratch' not in table(test)
 
 
+def test_stages_start_from_the_one_before(results, tmp_path, monkeypatch):
+    folder, _, _ = results
+    config = json.loads((folder / 'config.json').read_text())
+    del config['model']
+    (tmp_path / 'second.json').write_text(json.dumps(config | {'episode_steps': 2}))
+    arguments = [
+        folder / 'shop', folder / 'kiosk', '--leave-out', 'shop', '--config',
+        folder / 'config.json', tmp_path / 'second.json', '--steps', 2, 5,
+        '--continued-steps', 0, '--fit-steps', 0, '--out', tmp_path / 'out',
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, 'argv', ['leave_one_out.py', *map(str, arguments)])
+    leave_one_out.main()
+    first, last = (
+        torch.load(tmp_path / 'out' / name / 'state.pt')
+        for name in ('without-shop-stage-1', 'without-shop')
+    )
+    assert (first['state']['step'], last['state']['step']) == (2, 5)
+    assert json.loads(last['settings'])['init'].endswith('without-shop-stage-1')
+    for name, value in first['state']['averaged'].items():  # From there, by a bit.
+        assert torch.allclose(value, last['state']['averaged'][name], atol=0.02), name
+    assert (tmp_path / 'out' / 'results.jsonl').read_text()
+    monkeypatch.setattr(sys, 'argv', [*sys.argv, '--minutes', '3'])
+    with pytest.raises(ValueError, match=r'--minutes must be given for 2 stages'):
+        leave_one_out.main()
+
+
 def test_report(results, tmp_path):
     lines = [json.loads(line) for line in results[1].splitlines()]
     figures = Figures(lines)

@@ -124,6 +124,27 @@ def test_some_groups_have_opposite_labels(parts):
         MixtureLoader(parts, negate_rate=-0.1, **SIZES)
 
 
+@pytest.mark.filterwarnings('ignore:This DataLoader will create')
+def test_batches_of_an_episode_ask_the_same(parts):
+    options = {'seed': 3, 'episode_steps': 3, **RATES, **SIZES}
+    loader = MixtureLoader(parts, **options)
+    rows, asked = [], []
+    for position in range(12):
+        draws = loader.draws(position)
+        asked.append([(d.part, d.num_cells, d.flip, d.negate) for d in draws])
+        rows.append([d.inputs.tolist() for d in draws])
+    episodes = [asked[i : i + 3] for i in range(0, 12, 3)]
+    assert all(one == episode[0] for episode in episodes for one in episode)
+    assert len({str(episode[0]) for episode in episodes}) == 4
+    assert len({str(one) for one in rows}) == 12
+    straight = list(itertools.islice(loader, 6))
+    workers = MixtureLoader(parts, num_workers=2, start=2, **options)
+    for one, two in zip(straight[2:], workers):
+        same(one, two)
+    with pytest.raises(ValueError, match=r"'episode_steps' must be positive \(got 0\)"):
+        MixtureLoader(parts, episode_steps=0, **SIZES)
+
+
 def test_a_batch_of_several_databases_predicts_what_each_alone_does(parts):
     torch.manual_seed(0)
     model = RelationalTransformer.small(

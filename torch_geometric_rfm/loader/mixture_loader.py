@@ -149,6 +149,9 @@ class MixtureLoader(DataLoader):
             :func:`~torch_geometric_rfm.data.flip_embeddings`. (default: :obj:`0.0`)
         negate_rate (float): The share of groups whose labels are changed by
             :func:`~torch_geometric_rfm.data.negate_labels`. (default: :obj:`0.0`)
+        episode_steps (int): So many batches, one after the other, are made of the same
+            parts, with the same signs and senses, of other rows.
+            (default: :obj:`1`)
         seed (int): Seed of all draws. (default: :obj:`0`)
         rank, num_replicas (int): This process takes every
             :obj:`num_replicas`-th group of each batch, from the :obj:`rank`-th on.
@@ -182,6 +185,7 @@ class MixtureLoader(DataLoader):
         weights: dict[str, float] | None = None,
         flip_rate: float = 0.0,
         negate_rate: float = 0.0,
+        episode_steps: int = 1,
         seed: int = 0,
         rank: int = 0,
         num_replicas: int = 1,
@@ -206,7 +210,9 @@ class MixtureLoader(DataLoader):
         for name, rate in (('flip_rate', flip_rate), ('negate_rate', negate_rate)):
             if not 0 <= rate <= 1:
                 raise ValueError(f"'{name}' must lie in [0, 1] (got {rate})")
-        self.parts = list(parts)
+        if episode_steps < 1:
+            raise ValueError(f"'episode_steps' must be positive (got {episode_steps})")
+        self.parts, self.episode_steps = list(parts), episode_steps
         self.flip_rate, self.negate_rate = flip_rate, negate_rate
         self.context_size, self.group_size = list(num_cells), group_size
         self.num_groups = batch_size // group_size
@@ -250,10 +256,14 @@ class MixtureLoader(DataLoader):
 
     def draws(self, position: int) -> list[Draw]:
         r"""What the groups of a batch are made of, of all ranks and slices."""
-        rng = np.random.default_rng((self.mixture_seed, position))
+        episode = position // self.episode_steps
+        rng = np.random.default_rng((self.mixture_seed, episode))
         num_cells = self.context_size[rng.integers(len(self.context_size))]
         chosen = rng.choice(len(self.parts), self.num_groups, p=self.probability)
-        inputs = [rng.integers(self.sizes[i], size=self.group_size) for i in chosen]
+        rows = rng
+        if self.episode_steps > 1:
+            rows = np.random.default_rng((self.mixture_seed, 1, position))
+        inputs = [rows.integers(self.sizes[i], size=self.group_size) for i in chosen]
         flipped = rng.random(self.num_groups) < self.flip_rate
         seeds = np.where(flipped, rng.integers(2**31, size=self.num_groups), -1)
         negated = rng.random(self.num_groups) < self.negate_rate

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch_geometric.transforms import Compose
 
 from torch_geometric_rfm.data.cell_store import CellStore
 from torch_geometric_rfm.data.prepared_database import (
@@ -17,7 +18,7 @@ from torch_geometric_rfm.datasets import SyntheticRelationalDatabase, generate_t
 from torch_geometric_rfm.datasets.task_maker import GENERATOR_VERSION
 from torch_geometric_rfm.loader.mixture_loader import MixturePart
 from torch_geometric_rfm.train.pretrain_config import PretrainConfig
-from torch_geometric_rfm.transforms import MaskCells
+from torch_geometric_rfm.transforms import DropCells, MaskCells
 
 
 def expand_sources(sources: Sequence[Any]) -> list[Any]:
@@ -167,8 +168,8 @@ def _masking(
     config: PretrainConfig,
     strategies: dict[str, float],
     columns: list[str] | None = None,
-) -> MaskCells:
-    return MaskCells(
+) -> Any:
+    masking = MaskCells(
         strategies,
         rate=config.mask_rate,
         seed=config.seed,
@@ -176,6 +177,10 @@ def _masking(
         cell_types=config.mask_cell_types,
         columns=columns,
     )
+    if not config.drop_rate:
+        return masking
+    drop = DropCells(rate=(0.01, config.drop_rate), seed=config.seed)
+    return Compose([drop, masking])
 
 
 def _table_parts(

@@ -27,6 +27,11 @@ from torch_geometric_rfm.train.checkpoint import (
     save_checkpoint,
     undo_shrink,
 )
+from torch_geometric_rfm.train.episodes import (
+    end_episode,
+    episode_warmup,
+    start_episode,
+)
 from torch_geometric_rfm.train.interrupt import Interrupt
 from torch_geometric_rfm.train.mixture import open_databases
 from torch_geometric_rfm.train.mixture_stream import MixtureStream
@@ -160,6 +165,7 @@ def pretrain(
         'weights': config.weights or None,
         'flip_rate': config.flip_rate,
         'negate_rate': config.negate_rate,
+        'episode_steps': max(1, config.episode_steps),
         'seed': config.seed,
         'rank': fabric.global_rank,
         'num_replicas': fabric.world_size,
@@ -234,7 +240,10 @@ def pretrain(
         while progress < 1 and not interrupted:
             # One step, over the slices of a batch:
             start = budget.seconds
-            lr = config.lr * warmup_cosine(progress, config.warmup)
+            if config.episode_steps:
+                lr = config.lr * episode_warmup(run.position, config.episode_steps)
+            else:
+                lr = config.lr * warmup_cosine(progress, config.warmup)
             set_lr(optimizer, lr)
             total = torch.zeros(2, dtype=torch.float64, device=fabric.device)
             for i in range(config.accumulate):
@@ -273,14 +282,19 @@ def pretrain(
                         fabric.device,
                     ),
                 )
+                if config.episode_steps:
+                    start_episode(averaged, model, optimizer)
                 progress, seconds, spent, interrupted = clock()
                 continue
             optimizer.step()
             optimizer.zero_grad()
             budget.step += 1
-            average_weights(
-                averaged, model, min(config.ema, budget.step / (budget.step + 10))
-            )
+            if not config.episode_steps:
+                decay = min(config.ema, budget.step / (budget.step + 10))
+                average_weights(averaged, model, decay)
+            elif run.position % config.episode_steps == 0:
+                rate = config.episode_rate * (1 - progress)
+                end_episode(averaged, model, optimizer, rate)
             run.losses.append(step_loss)
             run.contexts += config.batch_size
             train_seconds += budget.seconds - start

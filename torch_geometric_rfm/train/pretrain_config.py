@@ -38,6 +38,9 @@ class PretrainConfig:
         mask_cell_types (list): Types of further cells that are hidden.
         corruption (tuple): The shares of these that are hidden, that show a random
             value of their column, and that show their own.
+        drop_rate (float): Of each context a share of the cells is left out, drawn up
+            to this one, see :class:`~torch_geometric_rfm.transforms.DropCells`; 0 for
+            none.
         unlabelled (list): Databases that are trained on without their labels: their
             own cells are hidden and none of their tasks is used.
         generated_tasks (int): Tasks that are generated for each database, at most,
@@ -50,6 +53,14 @@ class PretrainConfig:
             :class:`~torch_geometric_rfm.loader.ContextLoader`.
         lr, weight_decay, warmup, clip, huber_delta, ema: See
             :class:`~torch_geometric_rfm.train.TrainConfig`.
+        episode_steps (int): Steps of an episode of meta-learning, which asks the tasks
+            of one batch alone, starts from the averaged weights, and at its end moves
+            these towards what it came to, see
+            :func:`~torch_geometric_rfm.train.episodes.end_episode`. Its learning rate
+            is :obj:`lr`. With 0 there are none. With :obj:`group_size` as large as the
+            batch an episode asks one task.
+        episode_rate (float): How far the averaged weights move at first; it falls to
+            zero over the budget. They take the place of :obj:`ema`.
         num_evals (int): Evaluations over the budget, none if 0.
         max_eval_share (float): With a budget of minutes alone, evaluations are put
             off while they took more than this share of the time.
@@ -84,6 +95,7 @@ class PretrainConfig:
         default_factory=lambda: ['number', 'boolean', 'datetime']
     )
     corruption: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    drop_rate: float = 0.0
     unlabelled: list[str] = field(default_factory=list)
     generated_tasks: int = 0
     synthetic_pool: int = 0
@@ -95,6 +107,8 @@ class PretrainConfig:
     clip: float = 1.0
     huber_delta: float = 0.25
     ema: float = 0.999
+    episode_steps: int = 0
+    episode_rate: float = 0.3
     num_evals: int = 8
     max_eval_share: float = 0.1
     max_val_rows: int = 200
@@ -146,13 +160,23 @@ class PretrainConfig:
                 raise ValueError(
                     f"'{name}' must be positive (got {self.__dict__[name]})"
                 )
-        for name in ('flip_rate', 'negate_rate'):
+        for name in ('flip_rate', 'negate_rate', 'drop_rate'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(
                     f"'{name}' must lie in [0, 1] (got {self.__dict__[name]})"
                 )
         if not 0 <= self.ema < 1:
             raise ValueError(f"'ema' must lie in [0, 1) (got {self.ema})")
+        if self.episode_steps < 0 or not 0 < self.episode_rate <= 1:
+            raise ValueError(
+                "'episode_steps' must be at least 0 and 'episode_rate' lie in (0, 1] "
+                f'(got {self.episode_steps}, {self.episode_rate})'
+            )
+        if self.synthetic_pool and self.synthetic_every % max(1, self.episode_steps):
+            raise ValueError(
+                "'synthetic_every' must be a multiple of 'episode_steps' (got "
+                f'{self.synthetic_every}, {self.episode_steps})'
+            )
         if self.explosion <= 1:
             raise ValueError(f"'explosion' must be above 1 (got {self.explosion})")
         rate: Any = self.mask_rate

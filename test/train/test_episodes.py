@@ -1,0 +1,161 @@
+import csv
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from torch_geometric_rfm.loader import MixtureLoader
+from torch_geometric_rfm.loss import MaskedCellLoss
+from torch_geometric_rfm.nn import RelationalTransformer
+from torch_geometric_rfm.train import PretrainConfig, pretrain
+from torch_geometric_rfm.train.mixture import make_parts
+from torch_geometric_rfm.train.optimizer import make_optimizer
+
+EPISODES = {'episode_steps': 3, 'episode_rate': 0.5, 'group_size': 8, 'num_evals': 0}
+
+
+def run(databases, out, config, **kwargs):
+    return pretrain(databases, out, config, show_progress=False, **kwargs)
+
+
+def state_of(folder):
+    return torch.load(folder / 'state.pt', weights_only=True)['state']
+
+
+def test_a_plain_loop_of_reptile(databases, config, tmp_path):
+    fields = config(7, **EPISODES, flip_rate=0.5, drop_rate=0.5)
+    result = run(databases, tmp_path, fields)
+
+    loader = MixtureLoader(
+        make_parts(databases, fields),
+        batch_size=8,
+        group_size=8,
+        num_cells=[16, 24],
+        flip_rate=0.5,
+        episode_steps=3,
+        num_neighbors=4,
+        own_labels=0.3,
+    )
+    batches = iter(loader)
+    torch.manual_seed(0)
+    model = RelationalTransformer.small(text_channels=384, **fields.model)
+    slow = {k: v.double() for k, v in model.state_dict().items()}
+    losses = []
+    for first in (0, 3, 6):
+        model.load_state_dict(slow)
+        optimizer = make_optimizer(model, fields.lr, fields.weight_decay)
+        for step in range(first, min(first + 3, 7)):
+            cells = next(batches)
+            output = model(cells, all_heads=True)
+            loss = MaskedCellLoss(0.25, reduction='context')(output, cells)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), fields.clip)
+            for group in optimizer.param_groups:
+                group['lr'] = fields.lr * min(1.0, (step - first + 1) / 0.6)
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+        if first < 6:  # The last one does not come to its end.
+            rate = 0.5 * (1 - (first + 2) / 7)
+            fast = {k: v.double() for k, v in model.state_dict().items()}
+            slow = {k: v + rate * (fast[k] - v) for k, v in slow.items()}
+    assert result.losses == pytest.approx(losses, rel=1e-4)
+    saved = state_of(tmp_path)['averaged']
+    for name, value in slow.items():
+        assert torch.allclose(saved[name].double(), value, atol=1e-5), name
+
+
+@pytest.mark.parametrize('step', [4, 6])
+def test_a_run_resumes_within_an_episode(
+    databases, config, tmp_path, monkeypatch, step
+):
+    module = sys.modules[pretrain.__module__]
+    original = module.save_state
+
+    def save_state(folder, state, settings):
+        original(folder, state, settings)
+        if state['step'] == step:
+            raise StopIteration
+
+    fields = config(10, **EPISODES, drop_rate=0.5, save_every=2)
+    straight = run(databases, tmp_path / 'straight', fields)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, 'save_state', save_state)
+        with pytest.raises(StopIteration):
+            run(databases, tmp_path / 'cut', fields)
+    again = run(databases, tmp_path / 'cut', fields, resume=True)
+    assert again.losses == straight.losses
+    one, two = state_of(tmp_path / 'straight'), state_of(tmp_path / 'cut')
+    for name, value in one['averaged'].items():
+        assert torch.equal(value, two['averaged'][name]), name
+    with pytest.raises(ValueError, match='another configuration: episode_rate 0.5'):
+        other = config(10, **EPISODES | {'episode_rate': 0.2}, drop_rate=0.5)
+        run(databases, tmp_path / 'cut', other, resume=True)
+
+
+def test_a_bad_batch_begins_the_rest_of_its_episode_anew(
+    databases, config, tmp_path, monkeypatch
+):
+    module = sys.modules[pretrain.__module__]
+    forward, starts = module.MaskedCellLoss.forward, []
+    original = module.start_episode
+
+    def broken(self, output, cells):
+        calls.append(cells)
+        return forward(self, output, cells) * (np.inf if len(calls) == 5 else 1)
+
+    def start_episode(averaged, model, optimizer):
+        original(averaged, model, optimizer)
+        assert not optimizer.optimizer.state
+        for name, value in model.state_dict().items():
+            assert torch.equal(value, averaged[name]), name
+        starts.append(len(calls))
+
+    calls = []
+    monkeypatch.setattr(module.MaskedCellLoss, 'forward', broken)
+    monkeypatch.setattr(module, 'start_episode', start_episode)
+    with pytest.warns(UserWarning, match='batch 4 is skipped'):
+        result = run(databases, tmp_path, config(8, **EPISODES))
+    assert result.steps == len(result.losses) == 8
+    assert np.isfinite(result.losses).all()
+    assert len(starts) == 1
+    assert state_of(tmp_path)['position'] == 9
+
+
+def test_cells_are_left_out(databases, config, tmp_path):
+    # Fewer columns have cells, and none of the labels is lost.
+    fields = config(1, drop_rate=0.9, masking={'target': 1.0})
+    plain = config(1, masking={'target': 1.0})
+
+    def batches(fields):
+        parts = make_parts(databases, fields)
+        loader = MixtureLoader(
+            parts, batch_size=8, num_cells=[24], num_neighbors=4, seed=1
+        )
+        return [cells for cells, _ in zip(loader, range(4))]
+
+    for left, whole in zip(batches(fields), batches(plain)):
+        assert left.input_id.tolist() == whole.input_id.tolist()
+        assert left.num_nodes < 0.9 * whole.num_nodes
+        assert torch.equal(left.target[left.mask], whole.target[whole.mask])
+    run(databases, tmp_path, fields)
+    with (tmp_path / 'columns.csv').open() as file:
+        assert all(float(row['train_loss']) < 10 for row in csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        ({'episode_steps': -1}, r"'episode_steps' must be at least 0 .*\(got -1, 0.3\)"),
+        ({'episode_rate': 0.0}, r"'episode_rate' lie in \(0, 1\] \(got 0, 0.0\)"),
+        (
+            {'synthetic_pool': 2, 'synthetic_every': 100, 'episode_steps': 30},
+            r"'synthetic_every' must be a multiple of .* \(got 100, 30\)",
+        ),
+        ({'drop_rate': 1.5}, r"'drop_rate' must lie in \[0, 1\] \(got 1.5\)"),
+    ],
+)
+def test_bad_fields(fields, message):
+    with pytest.raises(ValueError, match=message):
+        PretrainConfig(num_steps=1, **fields)
