@@ -330,7 +330,9 @@ def main() -> None:
     parser.add_argument('--together', action='store_true')
     parser.add_argument('--own-tasks', type=Path, metavar='DATA')
     parser.add_argument('--out', type=Path, default=Path('runs/leave_one_out'))
-    parser.add_argument('--config', type=Path, nargs='*', help='PretrainConfig, a stage')
+    parser.add_argument(
+        '--config', type=Path, nargs='*', help='PretrainConfig, a stage'
+    )
     parser.add_argument('--minutes', type=float, nargs='*', help='of each stage')
     parser.add_argument('--steps', type=int, nargs='*', help='of each stage')
     parser.add_argument('--continued-steps', type=int, default=200)

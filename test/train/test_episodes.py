@@ -89,8 +89,8 @@ def test_a_run_resumes_within_an_episode(
     one, two = state_of(tmp_path / 'straight'), state_of(tmp_path / 'cut')
     for name, value in one['averaged'].items():
         assert torch.equal(value, two['averaged'][name]), name
+    other = config(10, **EPISODES | {'episode_rate': 0.2}, drop_rate=0.5)
     with pytest.raises(ValueError, match='another configuration: episode_rate 0.5'):
-        other = config(10, **EPISODES | {'episode_rate': 0.2}, drop_rate=0.5)
         run(databases, tmp_path / 'cut', other, resume=True)
 
 
@@ -147,7 +147,10 @@ def test_cells_are_left_out(databases, config, tmp_path):
 @pytest.mark.parametrize(
     ('fields', 'message'),
     [
-        ({'episode_steps': -1}, r"'episode_steps' must be at least 0 .*\(got -1, 0.3\)"),
+        (
+            {'episode_steps': -1},
+            r"'episode_steps' must be at least 0 .*\(got -1, 0.3\)",
+        ),
         ({'episode_rate': 0.0}, r"'episode_rate' lie in \(0, 1\] \(got 0, 0.0\)"),
         (
             {'synthetic_pool': 2, 'synthetic_every': 100, 'episode_steps': 30},
