@@ -16,8 +16,8 @@ Every figure is a line of results.jsonl; what stands there is not computed again
 not those that prepared folders hold beside them. With --together one model is trained
 without all that are left out. Several --config, with --minutes or --steps of each, are
 stages of pretraining, each of which starts from the one before. --fit-steps 0 leaves
-out fine-tuning. With --shrink F, what is not fine-tuned is asked with this share of what
-it learned of booleans beside what it copies.
+out fine-tuning. With --shrink F, what is not fine-tuned is asked with this share of
+what it learned of booleans beside what it copies.
 """
 
 import argparse
