@@ -6,7 +6,8 @@ r"""Fine-tuning of the pretrained model of the package beside training from scra
 Both have the same shape, contexts, batches and steps, leave out as many cells
 (FINE_TUNING), and are scored on val after the same steps, the best weights on test. It
 says after how many steps the fine-tuned model is as good on val as the other ever gets,
-and what it comes to in a fifth of the steps, with a schedule of its own.
+and what it comes to in a fifth of the steps, with a schedule of its own. Runs that
+stand in the file of --json are not run again.
 """
 
 import argparse
@@ -122,17 +123,25 @@ def main() -> None:
     parser.add_argument('--json', type=Path)
     parser.add_argument('--plot', type=Path)
     args = parser.parse_args()
+    done = []
+    if args.json is not None and args.json.exists():
+        done = json.loads(args.json.read_text())
     runs = []
     for task in args.tasks:
         store = RelationalPredictor.from_pretrained().open_task(args.db, task)
         for seed in args.seeds:
             for way in WAYS:
                 run = {'task': task, 'way': way, 'seed': seed}
-                runs.append(run | train(store, way, seed, args))
-        found = compare([run for run in runs if run['task'] == task])
-        print(task, json.dumps(found), flush=True)
-    if args.json is not None:
-        args.json.write_text(json.dumps(runs, indent=1) + '\n')
+                run |= {'steps': args.steps, 'evals': args.evals}
+                found = [one for one in done if run.items() <= one.items()]
+                if not found:
+                    found = [run | train(store, way, seed, args)]
+                    done += found
+                runs += found
+                if args.json is not None:
+                    args.json.write_text(json.dumps(done, indent=1) + '\n')
+        figures = compare([run for run in runs if run['task'] == task])
+        print(task, json.dumps(figures), flush=True)
     if args.plot is not None:
         plot(runs, args.plot)
 
