@@ -53,14 +53,15 @@ class PretrainConfig:
             :class:`~torch_geometric_rfm.loader.ContextLoader`.
         lr, weight_decay, warmup, clip, huber_delta, ema: See
             :class:`~torch_geometric_rfm.train.TrainConfig`.
-        episode_steps (int): Steps of an episode of meta-learning, which asks the tasks
-            of one batch alone, starts from the averaged weights, and at its end moves
-            these towards what it came to, see
-            :func:`~torch_geometric_rfm.train.episodes.end_episode`. Its learning rate
-            is :obj:`lr`. With 0 there are none. With :obj:`group_size` as large as the
-            batch an episode asks one task.
-        episode_rate (float): How far the averaged weights move at first; it falls to
-            zero over the budget. They take the place of :obj:`ema`.
+        episode_steps (int): Steps of an episode of meta-learning (Reptile, `"On
+            First-Order Meta-Learning Algorithms" <https://arxiv.org/abs/1803.02999>`_),
+            for weights that few steps of fine-tuning change far: all its batches ask
+            the same tasks, it starts from the averaged weights with a new optimizer
+            and a constant :obj:`lr`, and at its end the averaged weights move towards
+            what it came to. With :obj:`group_size` as large as :obj:`batch_size` an
+            episode asks one task; with 0 there are no episodes.
+        episode_rate (float): The share of the way that the averaged weights move at
+            first; it falls to zero over the budget. :obj:`ema` has no part in it.
         num_evals (int): Evaluations over the budget, none if 0.
         max_eval_share (float): With a budget of minutes alone, evaluations are put
             off while they took more than this share of the time.
