@@ -11,6 +11,7 @@ stand in the file of --json are not run again.
 """
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import torch
 from torch_geometric_rfm import RelationalPredictor
 from torch_geometric_rfm.data import TaskStore
 from torch_geometric_rfm.nn import RelationalTransformer
+from torch_geometric_rfm.train.checkpoint import PRETRAINED, write_json
 from torch_geometric_rfm.train.evaluation import main_score, score_rows
 from torch_geometric_rfm.train.train_config import FINE_TUNING
 
@@ -64,6 +66,12 @@ def train(store: TaskStore, way: str, seed: int, args: Any) -> dict[str, Any]:
     test = store.rows_of_split('test')
     scores = score_rows(predictor.model, store, test, 'rolling', **predictor.sampling)
     return {'curve': curve, 'test': scores[metric], 'metric': metric}
+
+
+def weights_digest() -> str:
+    r"""What tells the weights of the package from others."""
+    content = (PRETRAINED / 'model.safetensors').read_bytes()
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def compare(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -132,14 +140,16 @@ def main() -> None:
         for seed in args.seeds:
             for way in WAYS:
                 run = {'task': task, 'way': way, 'seed': seed}
-                run |= {'steps': args.steps, 'evals': args.evals}
+                run |= {'db': Path(args.db).name, 'steps': args.steps}
+                run |= {'evals': args.evals, 'options': str(FINE_TUNING)}
+                run |= {'start': None if way == 'scratch' else weights_digest()}
                 found = [one for one in done if run.items() <= one.items()]
                 if not found:
                     found = [run | train(store, way, seed, args)]
                     done += found
+                    if args.json is not None:
+                        write_json(args.json, done)
                 runs += found
-                if args.json is not None:
-                    args.json.write_text(json.dumps(done, indent=1) + '\n')
         figures = compare([run for run in runs if run['task'] == task])
         print(task, json.dumps(figures), flush=True)
     if args.plot is not None:

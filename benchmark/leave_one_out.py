@@ -22,6 +22,7 @@ what it learned of booleans beside what it copies.
 
 import argparse
 import json
+import sys
 import time
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -183,6 +184,8 @@ def stages_of(
     for name, given in (('--minutes', minutes), ('--steps', steps)):
         if given and len(given) != count:
             raise ValueError(f'{name} must be given for {count} stages (got {given})')
+    if not minutes and not steps:
+        raise ValueError('--minutes or --steps must be given')
     stages = []
     for number in range(count):
         changes: dict[str, Any] = {'seed': seed}
@@ -196,6 +199,11 @@ def stages_of(
             if path is None
             else PretrainConfig.from_file(path, **changes)
         )
+        if number and stages[-1].model:
+            raise ValueError(
+                f"'{path}' is a later stage, which keeps the shape: leave out 'model' "
+                f'(got {stages[-1].model})'
+            )
     return stages
 
 
@@ -241,7 +249,7 @@ def leave_out(
     for number, stage in enumerate(args.stages, start=1):
         last = number == len(args.stages)
         out = folder if last else folder.with_name(f'{folder.name}-stage-{number}')
-        pretrain(
+        result = pretrain(
             [*others, *databases],
             out,
             replace(stage, weights=_weights(databases, others, stage.weights)),
@@ -251,6 +259,8 @@ def leave_out(
             resume=True,
             show_progress=False,
         )
+        if result.interrupted:
+            sys.exit(f"pretraining in '{out}' was interrupted; the same call goes on")
         init = out
     for database in databases:
         ask(database, folder, results, args)
@@ -285,8 +295,10 @@ def ask(database: PreparedDatabase, folder: Path, results: Results, args: Any) -
             unlabelled=[database.name],
             lr=args.continued_lr,
             num_evals=0,
+            drop_rate=0.0,
+            episode_steps=0,
         )
-        pretrain(
+        result = pretrain(
             [database],
             continued,
             config,
@@ -295,6 +307,8 @@ def ask(database: PreparedDatabase, folder: Path, results: Results, args: Any) -
             resume=True,
             show_progress=False,
         )
+        if result.interrupted:
+            sys.exit(f"'{continued}' was interrupted; the same call goes on")
         for store in stores:
             score(
                 results,
@@ -331,10 +345,10 @@ def main() -> None:
     parser.add_argument('--own-tasks', type=Path, metavar='DATA')
     parser.add_argument('--out', type=Path, default=Path('runs/leave_one_out'))
     parser.add_argument(
-        '--config', type=Path, nargs='*', help='PretrainConfig, a stage'
+        '--config', type=Path, nargs='+', help='PretrainConfig, a stage'
     )
-    parser.add_argument('--minutes', type=float, nargs='*', help='of each stage')
-    parser.add_argument('--steps', type=int, nargs='*', help='of each stage')
+    parser.add_argument('--minutes', type=float, nargs='+', help='of each stage')
+    parser.add_argument('--steps', type=int, nargs='+', help='of each stage')
     parser.add_argument('--continued-steps', type=int, default=200)
     parser.add_argument('--labels', type=int, nargs='*', default=[100, 1000])
     parser.add_argument('--fit-steps', type=int, default=500)
@@ -345,7 +359,10 @@ def main() -> None:
     parser.add_argument('--text-encoder', default='hashing')
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
-    args.stages = stages_of(args.config or [], args.minutes, args.steps, args.seed)
+    try:
+        args.stages = stages_of(args.config or [], args.minutes, args.steps, args.seed)
+    except ValueError as error:
+        parser.error(str(error))
     args.config = args.stages[0]
     args.out.mkdir(parents=True, exist_ok=True)
     args.encoder = get_text_encoder(args.text_encoder)

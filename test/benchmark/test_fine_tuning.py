@@ -35,6 +35,8 @@ def test_runs_that_stand_are_not_run_again(tmp_path, monkeypatch, capsys):
     asked = []
 
     def train(store, way, seed, args):
+        if len(asked) == stop:
+            raise KeyboardInterrupt
         asked.append((way, seed))
         return {'curve': CURVES[way], 'metric': 'roc_auc', 'test': 0.7}
 
@@ -43,12 +45,24 @@ def test_runs_that_stand_are_not_run_again(tmp_path, monkeypatch, capsys):
         'fine_tuning.py', 'examples/data/rel-f1', 'driver-top3', '--json',
         str(tmp_path / 'runs.json'), '--plot', str(tmp_path / 'runs.png'), '--seeds',
     ]  # fmt: skip
-    for seeds, new in ((['0'], [0]), (['0', '1'], [1])):
+    stop = 2
+    monkeypatch.setattr(sys, 'argv', [*arguments, '0'])
+    with pytest.raises(KeyboardInterrupt):
+        fine_tuning.main()
+    stop = -1
+    fine_tuning.main()
+    assert asked == [(way, 0) for way in fine_tuning.WAYS]
+    for seeds, new in ((['0'], []), (['0', '1'], [1])):
         asked.clear()
         monkeypatch.setattr(sys, 'argv', [*arguments, *seeds])
         fine_tuning.main()
         assert asked == [(way, seed) for seed in new for way in fine_tuning.WAYS]
     assert len(json.loads((tmp_path / 'runs.json').read_text())) == 6
+    # Other weights of the package are fine-tuned anew.
+    asked.clear()
+    monkeypatch.setattr(fine_tuning, 'weights_digest', lambda: 'others')
+    fine_tuning.main()
+    assert {way for way, _ in asked} == set(fine_tuning.WAYS[1:])
     asked.clear()
     monkeypatch.setattr(sys, 'argv', [*arguments, '0', '--steps', '30'])
     fine_tuning.main()

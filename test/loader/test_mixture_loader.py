@@ -135,6 +135,7 @@ def test_batches_of_an_episode_ask_the_same(parts):
         rows.append([d.inputs.tolist() for d in draws])
     episodes = [asked[i : i + 3] for i in range(0, 12, 3)]
     assert all(one == episode[0] for episode in episodes for one in episode)
+    assert all(len(set(one)) == 1 for one in asked)  # All groups ask one task.
     assert len({str(episode[0]) for episode in episodes}) == 4
     assert len({str(one) for one in rows}) == 12
     straight = list(itertools.islice(loader, 6))

@@ -149,8 +149,8 @@ class MixtureLoader(DataLoader):
             :func:`~torch_geometric_rfm.data.flip_embeddings`. (default: :obj:`0.0`)
         negate_rate (float): The share of groups whose labels are changed by
             :func:`~torch_geometric_rfm.data.negate_labels`. (default: :obj:`0.0`)
-        episode_steps (int): So many batches, one after the other, are made of the same
-            parts, with the same signs and senses, of other rows.
+        episode_steps (int): The number of consecutive batches that are all of one
+            part, with the same size, signs and sense; with 1 each group draws its own.
             (default: :obj:`1`)
         seed (int): Seed of all draws. (default: :obj:`0`)
         rank, num_replicas (int): This process takes every
@@ -256,17 +256,21 @@ class MixtureLoader(DataLoader):
 
     def draws(self, position: int) -> list[Draw]:
         r"""What the groups of a batch are made of, of all ranks and slices."""
-        episode = position // self.episode_steps
-        rng = np.random.default_rng((self.mixture_seed, episode))
+        rng = np.random.default_rng((self.mixture_seed, position // self.episode_steps))
         num_cells = self.context_size[rng.integers(len(self.context_size))]
-        chosen = rng.choice(len(self.parts), self.num_groups, p=self.probability)
-        rows = rng
-        if self.episode_steps > 1:
-            rows = np.random.default_rng((self.mixture_seed, 1, position))
-        inputs = [rows.integers(self.sizes[i], size=self.group_size) for i in chosen]
-        flipped = rng.random(self.num_groups) < self.flip_rate
-        seeds = np.where(flipped, rng.integers(2**31, size=self.num_groups), -1)
-        negated = rng.random(self.num_groups) < self.negate_rate
+        count = 1 if self.episode_steps > 1 else self.num_groups
+        chosen = rng.choice(len(self.parts), count, p=self.probability)
+        inputs = [rng.integers(self.sizes[i], size=self.group_size) for i in chosen]
+        flipped = rng.random(count) < self.flip_rate
+        seeds = np.where(flipped, rng.integers(2**31, size=count), -1)
+        negated = rng.random(count) < self.negate_rate
+        if self.episode_steps > 1:  # What stays, of which each batch has its own rows.
+            rng = np.random.default_rng((self.mixture_seed, position, 1))
+            size = self.num_groups, self.group_size
+            inputs = list(rng.integers(self.sizes[chosen[0]], size=size))
+            chosen, seeds, negated = (
+                np.repeat(drawn, self.num_groups) for drawn in (chosen, seeds, negated)
+            )
         groups = zip(chosen.tolist(), inputs, seeds.tolist(), negated.tolist())
         return [
             Draw(part, num_cells, rows, None if seed < 0 else seed, negate)

@@ -22,7 +22,7 @@ class LossGuard:
 
     def __init__(self, factor: float, patience: int = 20) -> None:
         self.factor, self.patience = factor, patience
-        self.mean, self.count = 0.0, 0
+        self.reset()
 
     def is_bad(self, loss: float) -> bool:
         r"""Whether it is bad; a good one counts towards the mean."""
@@ -32,6 +32,10 @@ class LossGuard:
         self.count += 1
         self.mean += (loss - self.mean) / min(self.count, 50)
         return False
+
+    def reset(self) -> None:
+        r"""Forgets what it has seen."""
+        self.mean, self.count = 0.0, 0
 
     def state_dict(self) -> dict[str, float]:
         r"""Its running mean."""

@@ -95,7 +95,8 @@ def fit(
     # Batches:
     transforms: list[Any] = []
     if config.drop_rate:
-        transforms.append(DropCells(rate=(0.01, config.drop_rate), seed=config.seed))
+        rate = min(0.01, config.drop_rate), config.drop_rate
+        transforms.append(DropCells(rate=rate, seed=config.seed))
     if config.mask_weight:
         transforms.append(MaskCells('uniform', config.mask_rate, config.seed))
     sizes = [len(store.rows_of_split('train')) for store in tasks]

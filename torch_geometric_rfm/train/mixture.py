@@ -134,7 +134,10 @@ def make_parts(
         if database.name in config.unlabelled:
             parts += _table_parts(database, config)
             continue
-        transform = _masking(config, config.masking)
+        transform: Any = _masking(config, config.masking)
+        if config.drop_rate:
+            rate = min(0.01, config.drop_rate), config.drop_rate
+            transform = Compose([DropCells(rate=rate, seed=config.seed), transform])
         parts += [
             MixturePart(
                 database.name,
@@ -168,8 +171,8 @@ def _masking(
     config: PretrainConfig,
     strategies: dict[str, float],
     columns: list[str] | None = None,
-) -> Any:
-    masking = MaskCells(
+) -> MaskCells:
+    return MaskCells(
         strategies,
         rate=config.mask_rate,
         seed=config.seed,
@@ -177,10 +180,6 @@ def _masking(
         cell_types=config.mask_cell_types,
         columns=columns,
     )
-    if not config.drop_rate:
-        return masking
-    drop = DropCells(rate=(0.01, config.drop_rate), seed=config.seed)
-    return Compose([drop, masking])
 
 
 def _table_parts(

@@ -27,11 +27,6 @@ from torch_geometric_rfm.train.checkpoint import (
     save_checkpoint,
     undo_shrink,
 )
-from torch_geometric_rfm.train.episodes import (
-    end_episode,
-    episode_warmup,
-    start_episode,
-)
 from torch_geometric_rfm.train.interrupt import Interrupt
 from torch_geometric_rfm.train.mixture import open_databases
 from torch_geometric_rfm.train.mixture_stream import MixtureStream
@@ -40,7 +35,7 @@ from torch_geometric_rfm.train.pretrain_config import PretrainConfig
 from torch_geometric_rfm.train.pretrain_run import PretrainRun
 from torch_geometric_rfm.train.report import training_bar
 from torch_geometric_rfm.train.run_state import STATE_FILE, load_state, save_state
-from torch_geometric_rfm.train.schedule import warmup_cosine
+from torch_geometric_rfm.train.schedule import episode_warmup, warmup_cosine
 from torch_geometric_rfm.train.watch import Watch
 from torch_geometric_rfm.transforms.masking.arguments import check_strategies
 
@@ -283,7 +278,7 @@ def pretrain(
                     ),
                 )
                 if config.episode_steps:
-                    start_episode(averaged, model, optimizer)
+                    batches, first = mixture.batches(run.position), []
                 progress, seconds, spent, interrupted = clock()
                 continue
             optimizer.step()
@@ -293,8 +288,7 @@ def pretrain(
                 decay = min(config.ema, budget.step / (budget.step + 10))
                 average_weights(averaged, model, decay)
             elif run.position % config.episode_steps == 0:
-                rate = config.episode_rate * (1 - progress)
-                end_episode(averaged, model, optimizer, rate)
+                run.end_episode(config.episode_rate * (1 - progress))
             run.losses.append(step_loss)
             run.contexts += config.batch_size
             train_seconds += budget.seconds - start

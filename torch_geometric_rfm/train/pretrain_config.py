@@ -38,9 +38,9 @@ class PretrainConfig:
         mask_cell_types (list): Types of further cells that are hidden.
         corruption (tuple): The shares of these that are hidden, that show a random
             value of their column, and that show their own.
-        drop_rate (float): Of each context a share of the cells is left out, drawn up
-            to this one, see :class:`~torch_geometric_rfm.transforms.DropCells`; 0 for
-            none.
+        drop_rate (float): Of each context of a task a share of the cells is left out,
+            drawn up to this one, see
+            :class:`~torch_geometric_rfm.transforms.DropCells`; 0 for none.
         unlabelled (list): Databases that are trained on without their labels: their
             own cells are hidden and none of their tasks is used.
         generated_tasks (int): Tasks that are generated for each database, at most,
@@ -56,10 +56,10 @@ class PretrainConfig:
         episode_steps (int): Steps of an episode of meta-learning (Reptile, `"On
             First-Order Meta-Learning Algorithms" <https://arxiv.org/abs/1803.02999>`_),
             for weights that few steps of fine-tuning change far: all its batches ask
-            the same tasks, it starts from the averaged weights with a new optimizer
-            and a constant :obj:`lr`, and at its end the averaged weights move towards
-            what it came to. With :obj:`group_size` as large as :obj:`batch_size` an
-            episode asks one task; with 0 there are no episodes.
+            one task, with the same signs, it starts from the averaged weights with a
+            new optimizer, and at its end these move towards what it came to. The
+            learning rate is :obj:`lr` after a fifth of it, without :obj:`warmup`. An
+            episode that the budget cuts short does not count. 0 for none.
         episode_rate (float): The share of the way that the averaged weights move at
             first; it falls to zero over the budget. :obj:`ema` has no part in it.
         num_evals (int): Evaluations over the budget, none if 0.
@@ -161,17 +161,29 @@ class PretrainConfig:
                 raise ValueError(
                     f"'{name}' must be positive (got {self.__dict__[name]})"
                 )
-        for name in ('flip_rate', 'negate_rate', 'drop_rate'):
+        for name in ('flip_rate', 'negate_rate'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(
                     f"'{name}' must lie in [0, 1] (got {self.__dict__[name]})"
                 )
+        if not 0 <= self.drop_rate < 1:
+            raise ValueError(f"'drop_rate' must lie in [0, 1) (got {self.drop_rate})")
+        if self.drop_rate and self.masking.get('foreign_key'):
+            raise ValueError(
+                "'drop_rate' may leave nothing of a row whose link is hidden: make it "
+                f"0, or leave 'foreign_key' out of 'masking' (got {self.drop_rate})"
+            )
         if not 0 <= self.ema < 1:
             raise ValueError(f"'ema' must lie in [0, 1) (got {self.ema})")
         if self.episode_steps < 0 or not 0 < self.episode_rate <= 1:
             raise ValueError(
                 "'episode_steps' must be at least 0 and 'episode_rate' lie in (0, 1] "
                 f'(got {self.episode_steps}, {self.episode_rate})'
+            )
+        if self.num_steps is not None and self.num_steps < self.episode_steps:
+            raise ValueError(
+                "'num_steps' must be as many as 'episode_steps' at least, as only "
+                f'whole episodes count (got {self.num_steps}, {self.episode_steps})'
             )
         if self.synthetic_pool and self.synthetic_every % max(1, self.episode_steps):
             raise ValueError(

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from torch_geometric_rfm.nn import RelationalTransformer
-from torch_geometric_rfm.train.averaging import clone_state
+from torch_geometric_rfm.train.averaging import average_weights, clone_state
 from torch_geometric_rfm.train.bad_batch import LossGuard
 from torch_geometric_rfm.train.pretrain_config import PretrainConfig
 from torch_geometric_rfm.train.report import MetricsLog
@@ -20,7 +20,7 @@ class PretrainRun:
         folder: The folder of the run.
         model: The model.
         optimizer: Its optimizer.
-        averaged: The moving average of its weights.
+        averaged: The moving average of its weights, or those that episodes start from.
         config: How to train.
     """
 
@@ -36,7 +36,7 @@ class PretrainRun:
         self.config = config
         self.budget = Budget(config.num_steps, config.minutes)
         self.log = MetricsLog(folder)
-        self.guard = LossGuard(config.explosion)
+        self.guard = LossGuard(config.explosion, config.episode_steps // 5 or 20)
         self.position = self.contexts = self.logged = 0
         self.losses: list[float] = []
         self.metrics: dict[str, dict[str, float]] = {}
@@ -84,8 +84,24 @@ class PretrainRun:
             self.log.rows = list(state['history'])
         self.skipped = list(state['skipped'])
 
+    def end_episode(self, rate: float) -> None:
+        r"""Moves the weights that all episodes start from towards those that one of
+        them came to, :math:`\bar{\theta} \leftarrow \bar{\theta} + \epsilon \, (\theta
+        - \bar{\theta})` (Reptile, `"On First-Order Meta-Learning Algorithms"
+        <https://arxiv.org/abs/1803.02999>`_, algorithm 1), and starts the next.
+        """
+        average_weights(self.averaged, self.model, 1 - rate)
+        self._start_episode()
+
+    def _start_episode(self) -> None:
+        self.model.load_state_dict(self.averaged)
+        # Lightning Fabric's wrapper may hold a state that is no longer in use.
+        getattr(self.optimizer, 'optimizer', self.optimizer).state.clear()
+        self.guard.reset()  # The losses of another task are of another size.
+
     def roll_back(self, good: dict[str, Any], loss: float, culprit: str) -> None:
-        r"""Goes back to a state, without the batch that was bad.
+        r"""Goes back to a state, without the batch that was bad, or the rest of its
+        episode.
 
         Raises:
             RuntimeError: If too many batches were bad.
@@ -100,4 +116,7 @@ class PretrainRun:
             )
         self.restore(good)
         self.position, self.skipped = position, [*skipped, message]
+        if steps := self.config.episode_steps:
+            self.position = -(-position // steps) * steps
+            self._start_episode()
         warnings.warn(message, UserWarning, stacklevel=3)

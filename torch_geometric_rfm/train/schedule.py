@@ -44,6 +44,17 @@ class Budget:
         return min(1.0, max(by_steps, by_time))
 
 
+def episode_warmup(position: int, episode_steps: int) -> float:
+    r"""Factor of the learning rate of a batch: linear over the first fifth of its
+    episode, as the optimizer begins anew, then constant.
+
+    Example:
+        >>> [episode_warmup(position, 10) for position in (0, 1, 2, 9, 10)]
+        [0.5, 1.0, 1.0, 1.0, 0.5]
+    """
+    return min(1.0, 5 * (position % episode_steps + 1) / episode_steps)
+
+
 def warmup_cosine(progress: float, warmup: float = 0.05) -> float:
     r"""Factor of the learning rate: linear warm-up, then half a cosine to zero.
 
