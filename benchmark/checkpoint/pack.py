@@ -1,12 +1,11 @@
-r"""Puts the mean of pretrained models into the package, in half precision.
+r"""Puts a pretrained model into the package, in half precision.
 
-    python benchmark/checkpoint/pack.py runs/first runs/checkpoint \
+    python benchmark/checkpoint/pack.py runs/first runs/second \
         torch_geometric_rfm/pretrained --shrink 0.2
 
-The mean of a model and of what it became by further training often does better on other
-data than either (`"Robust fine-tuning of zero-shot models"
-<https://arxiv.org/abs/2109.01903>`_). With --shrink F, predicted booleans keep
-this share of what was learned beside what they copy.
+The model is that of the last run; its configuration names the stages before, too.
+With --shrink F, predicted booleans keep this share of what was learned beside what they
+copy.
 """
 
 import argparse
@@ -34,18 +33,14 @@ def main() -> None:
     if not 0 < args.shrink <= 1:
         sys.exit(f'--shrink must be above 0 and at most 1 (got {args.shrink:g})')
     models, settings = zip(*map(load_checkpoint, args.runs))
-    for model, one in zip(models, settings):
-        undo_shrink(model, one['training'])
-    states = [model.state_dict() for model in models]
-    mean = {name: sum(s[name] for s in states) / len(states) for name in states[0]}
-    size = 2 * sum(weight.numel() for weight in mean.values())
+    model = models[-1]
+    undo_shrink(model, settings[-1]['training'])
+    size = 2 * sum(weight.numel() for weight in model.state_dict().values())
     if size > MAX_BYTES:
         sys.exit(f'the weights take {size:,} bytes, more than {MAX_BYTES:,}')
-    models[-1].load_state_dict(mean)
     shrink = {'boolean': args.shrink} if args.shrink < 1 else {}
     for name, factor in shrink.items():
-        models[-1].decoder.shrink(factor, name)  # Undone when it is trained further.
-    mean = models[-1].state_dict()
+        model.decoder.shrink(factor, name)  # Undone when it is trained further.
     kept = dict(settings[-1])
     stages = [one['training'] for one in settings]
     seen = dict.fromkeys(name for stage in stages for name in stage['databases'])
@@ -54,10 +49,11 @@ def main() -> None:
         'stages': stages,
         'shrink': shrink,
     }
-    save_checkpoint(args.out, models[-1], kept, torch.float16)
+    save_checkpoint(args.out, model, kept, torch.float16)
     loaded, _ = load_checkpoint(args.out)
+    exact = model.state_dict()
     error = max(
-        float((mean[name] - weight).abs().max() / mean[name].abs().max().clamp(1e-8))
+        float((exact[name] - weight).abs().max() / exact[name].abs().max().clamp(1e-8))
         for name, weight in loaded.state_dict().items()
     )
     print(f'{size:,} bytes of weights, rounded by at most {error:.1e} of the largest')
