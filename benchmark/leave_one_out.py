@@ -184,8 +184,6 @@ def stages_of(
     for name, given in (('--minutes', minutes), ('--steps', steps)):
         if given and len(given) != count:
             raise ValueError(f'{name} must be given for {count} stages (got {given})')
-    if not minutes and not steps:
-        raise ValueError('--minutes or --steps must be given')
     stages = []
     for number in range(count):
         changes: dict[str, Any] = {'seed': seed}
@@ -199,6 +197,8 @@ def stages_of(
             if path is None
             else PretrainConfig.from_file(path, **changes)
         )
+        if stages[-1].minutes is None and stages[-1].num_steps is None:
+            raise ValueError('--minutes or --steps must be given')
         if number and stages[-1].model:
             raise ValueError(
                 f"'{path}' is a later stage, which keeps the shape: leave out 'model' "

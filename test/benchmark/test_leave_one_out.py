@@ -150,24 +150,35 @@ def test_bad_stages(results, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / 'out').exists()
 
 
-def test_an_interrupted_stage_is_not_built_upon(results, tmp_path, monkeypatch):
+@pytest.mark.parametrize('stop', [1, 3])
+def test_what_was_interrupted_is_not_built_upon(results, tmp_path, monkeypatch, stop):
     folder, _, _ = results
-    original = leave_one_out.pretrain
+    config = json.loads((folder / 'config.json').read_text())
+    del config['model']
+    (tmp_path / 'second.json').write_text(json.dumps(config))
+    original, calls = leave_one_out.pretrain, []
 
     def pretrain(*args, **kwargs):
+        calls.append(args)
         result = original(*args, **kwargs)
-        result.interrupted = True
+        result.interrupted = len(calls) == stop
         return result
 
     monkeypatch.setattr(leave_one_out, 'pretrain', pretrain)
     arguments = [
         folder / 'shop', folder / 'kiosk', '--leave-out', 'shop', '--config',
-        folder / 'config.json', '--steps', 2, '--out', tmp_path / 'out',
+        folder / 'config.json', tmp_path / 'second.json', '--steps', 2, 3,
+        '--continued-steps', 2, '--fit-steps', 0, '--out', tmp_path / 'out',
     ]  # fmt: skip
     monkeypatch.setattr(sys, 'argv', ['leave_one_out.py', *map(str, arguments)])
     with pytest.raises(SystemExit, match='was interrupted; the same call goes on'):
         leave_one_out.main()
-    assert not (tmp_path / 'out' / 'results.jsonl').exists()
+    assert len(calls) == stop
+    assert (tmp_path / 'out' / 'without-shop').exists() == (stop == 3)
+    path = tmp_path / 'out' / 'results.jsonl'
+    lines = path.read_text().splitlines() if path.exists() else []
+    ways = {json.loads(line)['way'] for line in lines}
+    assert ways == ({'zero-shot'} if stop == 3 else set())
 
 
 def test_report(results, tmp_path):

@@ -93,7 +93,11 @@ def test_a_run_resumes_within_an_episode(
         run(databases, tmp_path / 'cut', other, resume=True)
 
 
-def test_a_bad_batch_ends_its_episode(databases, config, tmp_path, monkeypatch):
+@pytest.mark.filterwarnings('ignore:This DataLoader will create')
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_a_bad_batch_ends_its_episode(
+    databases, config, tmp_path, monkeypatch, num_workers
+):
     module = sys.modules[pretrain.__module__]
     forward, objective = module.MaskedCellLoss.forward, module._Objective.forward
     calls, batches, starts = [], [], []
@@ -117,7 +121,7 @@ def test_a_bad_batch_ends_its_episode(databases, config, tmp_path, monkeypatch):
     monkeypatch.setattr(module.MaskedCellLoss, 'forward', broken)
     monkeypatch.setattr(module._Objective, 'forward', watched)
     monkeypatch.setattr(module.PretrainRun, '_start_episode', start)
-    fields = config(8, **EPISODES, save_every=1)
+    fields = config(8, **EPISODES, save_every=1, num_workers=num_workers)
     with pytest.warns(UserWarning, match='batch 4 is skipped'):
         result = run(databases, tmp_path, fields)
     assert result.steps == len(result.losses) == 8
@@ -195,11 +199,9 @@ def test_rows_without_a_task_keep_their_cells(databases, config):
 @pytest.mark.parametrize(
     ('fields', 'message'),
     [
-        (
-            {'episode_steps': -1},
-            r"'episode_steps' must be at least 0 .*\(got -1, 0.3\)",
-        ),
-        ({'episode_rate': 0.0}, r"'episode_rate' lie in \(0, 1\] \(got 0, 0.0\)"),
+        ({'episode_steps': -1}, r"'episode_steps' must be 0, or at least 2 \(got -1\)"),
+        ({'episode_steps': 1}, r"'episode_steps' must be 0, or at least 2 \(got 1\)"),
+        ({'episode_rate': 0.0}, r"'episode_rate' must lie in \(0, 1\] \(got 0.0\)"),
         (
             {
                 'num_steps': 100,

@@ -264,7 +264,7 @@ class MixtureLoader(DataLoader):
         flipped = rng.random(count) < self.flip_rate
         seeds = np.where(flipped, rng.integers(2**31, size=count), -1)
         negated = rng.random(count) < self.negate_rate
-        if self.episode_steps > 1:  # What stays, of which each batch has its own rows.
+        if self.episode_steps > 1:  # Each batch draws rows of its own.
             rng = np.random.default_rng((self.mixture_seed, position, 1))
             size = self.num_groups, self.group_size
             inputs = list(rng.integers(self.sizes[chosen[0]], size=size))

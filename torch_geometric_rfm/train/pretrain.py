@@ -80,7 +80,7 @@ def pretrain(
 ) -> PretrainResult:
     r"""Trains one model on the tasks of many databases.
 
-    Every step is a batch of many databases, see
+    Every step is a batch of many databases, or in episodes of one task, see
     :class:`~torch_geometric_rfm.loader.MixtureLoader`. The folder gets
     :obj:`model.safetensors` with the averaged weights,
     which :class:`~torch_geometric_rfm.RelationalPredictor` loads,
@@ -91,8 +91,8 @@ def pretrain(
     its processes share each batch, which gives the same losses as one process.
 
     A batch whose loss or gradient is not finite, or whose loss explodes, takes
-    training back to the last checkpoint and is skipped, with a warning that names
-    the database and the column.
+    training back to the last checkpoint and is skipped, in episodes with the rest of
+    its own, with a warning that names the database and the column.
 
     Args:
         databases (list): What :func:`~torch_geometric_rfm.data.prepare_database`
@@ -266,19 +266,20 @@ def pretrain(
             # A bad batch takes it back:
             if run.guard.is_bad(step_loss) or not torch.isfinite(norm):
                 optimizer.zero_grad()
+                bad = run.position - 1
                 run.roll_back(
                     good,
                     step_loss,
                     find_culprit(
                         model,
-                        mixture.loader(run.position - 1),
-                        run.position - 1,
+                        mixture.loader(bad),
+                        bad,
                         loss_fn,
                         fabric.device,
                     ),
                 )
-                if config.episode_steps:
-                    batches, first = mixture.batches(run.position), []
+                for _ in range((run.position - bad - 1) * config.accumulate):
+                    next(batches)  # The rest of its episode.
                 progress, seconds, spent, interrupted = clock()
                 continue
             optimizer.step()

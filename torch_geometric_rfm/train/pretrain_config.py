@@ -175,10 +175,13 @@ class PretrainConfig:
             )
         if not 0 <= self.ema < 1:
             raise ValueError(f"'ema' must lie in [0, 1) (got {self.ema})")
-        if self.episode_steps < 0 or not 0 < self.episode_rate <= 1:
+        if self.episode_steps < 0 or self.episode_steps == 1:
             raise ValueError(
-                "'episode_steps' must be at least 0 and 'episode_rate' lie in (0, 1] "
-                f'(got {self.episode_steps}, {self.episode_rate})'
+                f"'episode_steps' must be 0, or at least 2 (got {self.episode_steps})"
+            )
+        if not 0 < self.episode_rate <= 1:
+            raise ValueError(
+                f"'episode_rate' must lie in (0, 1] (got {self.episode_rate})"
             )
         if self.num_steps is not None and self.num_steps < self.episode_steps:
             raise ValueError(

@@ -36,7 +36,8 @@ class PretrainRun:
         self.config = config
         self.budget = Budget(config.num_steps, config.minutes)
         self.log = MetricsLog(folder)
-        self.guard = LossGuard(config.explosion, config.episode_steps // 5 or 20)
+        patience = max(2, config.episode_steps // 5) if config.episode_steps else 20
+        self.guard = LossGuard(config.explosion, patience)
         self.position = self.contexts = self.logged = 0
         self.losses: list[float] = []
         self.metrics: dict[str, dict[str, float]] = {}
