@@ -230,6 +230,27 @@ def _unlabelled_masking(masking: dict[str, float]) -> dict[str, float]:
     return {k: v for k, v in masking.items() if k != 'target'} or {'uniform': 1.0}
 
 
+def pretrain_whole(
+    databases: list[PreparedDatabase],
+    out: Path,
+    config: PretrainConfig,
+    text_encoder: Any,
+    **options: Any,
+) -> None:
+    r"""Pretrains, or goes on with it; what is interrupted is not built upon."""
+    result = pretrain(
+        databases,
+        out,
+        config,
+        text_encoder=text_encoder,
+        resume=True,
+        show_progress=False,
+        **options,
+    )
+    if result.interrupted:
+        sys.exit(f"pretraining in '{out}' was interrupted; the same call goes on")
+
+
 def leave_out(
     databases: list[PreparedDatabase], others: list[PreparedDatabase], args: Any
 ) -> None:
@@ -249,18 +270,14 @@ def leave_out(
     for number, stage in enumerate(args.stages, start=1):
         last = number == len(args.stages)
         out = folder if last else folder.with_name(f'{folder.name}-stage-{number}')
-        result = pretrain(
+        pretrain_whole(
             [*others, *databases],
             out,
             replace(stage, weights=_weights(databases, others, stage.weights)),
+            args.encoder,
             exclude=names,
-            text_encoder=args.encoder,
             init=init,
-            resume=True,
-            show_progress=False,
         )
-        if result.interrupted:
-            sys.exit(f"pretraining in '{out}' was interrupted; the same call goes on")
         init = out
     for database in databases:
         ask(database, folder, results, args)
@@ -298,17 +315,7 @@ def ask(database: PreparedDatabase, folder: Path, results: Results, args: Any) -
             drop_rate=0.0,
             episode_steps=0,
         )
-        result = pretrain(
-            [database],
-            continued,
-            config,
-            text_encoder=args.encoder,
-            init=folder,
-            resume=True,
-            show_progress=False,
-        )
-        if result.interrupted:
-            sys.exit(f"'{continued}' was interrupted; the same call goes on")
+        pretrain_whole([database], continued, config, args.encoder, init=folder)
         for store in stores:
             score(
                 results,

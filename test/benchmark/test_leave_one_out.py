@@ -103,18 +103,21 @@ def test_several_are_left_out_together(results, tmp_path, monkeypatch):
     assert 'scratch' not in table(test)
 
 
-def test_stages_start_from_the_one_before(results, tmp_path, monkeypatch):
-    folder, _, _ = results
-    config = json.loads((folder / 'config.json').read_text())
+def run_stages(folder, tmp_path, monkeypatch, steps, continued=0, **second):
+    config = json.loads((folder / 'config.json').read_text()) | second
     del config['model']
-    (tmp_path / 'second.json').write_text(json.dumps(config | {'episode_steps': 2}))
+    (tmp_path / 'second.json').write_text(json.dumps(config))
     arguments = [
         folder / 'shop', folder / 'kiosk', '--leave-out', 'shop', '--config',
-        folder / 'config.json', tmp_path / 'second.json', '--steps', 2, 5,
-        '--continued-steps', 0, '--fit-steps', 0, '--out', tmp_path / 'out',
+        folder / 'config.json', tmp_path / 'second.json', '--steps', *steps,
+        '--continued-steps', continued, '--fit-steps', 0, '--out', tmp_path / 'out',
     ]  # fmt: skip
     monkeypatch.setattr(sys, 'argv', ['leave_one_out.py', *map(str, arguments)])
     leave_one_out.main()
+
+
+def test_stages_start_from_the_one_before(results, tmp_path, monkeypatch):
+    run_stages(results[0], tmp_path, monkeypatch, (2, 5), episode_steps=2)
     first, last = (
         torch.load(tmp_path / 'out' / name / 'state.pt')
         for name in ('without-shop-stage-1', 'without-shop')
@@ -152,10 +155,6 @@ def test_bad_stages(results, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize('stop', [1, 3])
 def test_what_was_interrupted_is_not_built_upon(results, tmp_path, monkeypatch, stop):
-    folder, _, _ = results
-    config = json.loads((folder / 'config.json').read_text())
-    del config['model']
-    (tmp_path / 'second.json').write_text(json.dumps(config))
     original, calls = leave_one_out.pretrain, []
 
     def pretrain(*args, **kwargs):
@@ -165,14 +164,8 @@ def test_what_was_interrupted_is_not_built_upon(results, tmp_path, monkeypatch, 
         return result
 
     monkeypatch.setattr(leave_one_out, 'pretrain', pretrain)
-    arguments = [
-        folder / 'shop', folder / 'kiosk', '--leave-out', 'shop', '--config',
-        folder / 'config.json', tmp_path / 'second.json', '--steps', 2, 3,
-        '--continued-steps', 2, '--fit-steps', 0, '--out', tmp_path / 'out',
-    ]  # fmt: skip
-    monkeypatch.setattr(sys, 'argv', ['leave_one_out.py', *map(str, arguments)])
     with pytest.raises(SystemExit, match='was interrupted; the same call goes on'):
-        leave_one_out.main()
+        run_stages(results[0], tmp_path, monkeypatch, (2, 3), continued=2)
     assert len(calls) == stop
     assert (tmp_path / 'out' / 'without-shop').exists() == (stop == 3)
     path = tmp_path / 'out' / 'results.jsonl'

@@ -1,9 +1,12 @@
+import sys
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
 from torch_geometric_rfm.data import PreparedDatabase
 from torch_geometric_rfm.testing import toy_database, toy_task, toy_task_store
-from torch_geometric_rfm.train import PretrainConfig
+from torch_geometric_rfm.train import PretrainConfig, pretrain
 
 TINY = {'channels': 16, 'num_layers': 1, 'heads': 2, 'ff_channels': 16}
 
@@ -50,3 +53,24 @@ def corrupt(databases):
         return PreparedDatabase('broken', broken, databases[1].tasks)
 
     return make
+
+
+@pytest.fixture
+def stops_after(monkeypatch):
+    # As Ctrl-C does, right after the checkpoint of a step.
+    @contextmanager
+    def stop(step):
+        module = sys.modules[pretrain.__module__]
+        original = module.save_state
+
+        def save_state(folder, state, settings):
+            original(folder, state, settings)
+            if state['step'] == step:
+                raise StopIteration
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, 'save_state', save_state)
+            with pytest.raises(StopIteration):
+                yield
+
+    return stop

@@ -22,21 +22,24 @@ def state_of(folder):
     return torch.load(folder / 'state.pt', weights_only=True)['state']
 
 
-def test_a_plain_loop_of_reptile(databases, config, tmp_path):
-    fields = config(7, **EPISODES, flip_rate=0.5, drop_rate=0.5)
-    result = run(databases, tmp_path, fields)
-
-    loader = MixtureLoader(
+def episode_loader(databases, fields):
+    return MixtureLoader(
         make_parts(databases, fields),
         batch_size=8,
         group_size=2,
         num_cells=[16, 24],
-        flip_rate=0.5,
+        flip_rate=fields.flip_rate,
         episode_steps=3,
         num_neighbors=4,
         own_labels=0.3,
     )
-    batches = iter(loader)
+
+
+def test_a_plain_loop_of_reptile(databases, config, tmp_path):
+    fields = config(7, **EPISODES, flip_rate=0.5, drop_rate=0.5)
+    result = run(databases, tmp_path, fields)
+
+    batches = iter(episode_loader(databases, fields))
     torch.manual_seed(0)
     model = RelationalTransformer.small(text_channels=384, **fields.model)
     slow = {k: v.double() for k, v in model.state_dict().items()}
@@ -67,22 +70,12 @@ def test_a_plain_loop_of_reptile(databases, config, tmp_path):
 
 @pytest.mark.parametrize('step', [4, 6])
 def test_a_run_resumes_within_an_episode(
-    databases, config, tmp_path, monkeypatch, step
+    databases, config, tmp_path, stops_after, step
 ):
-    module = sys.modules[pretrain.__module__]
-    original = module.save_state
-
-    def save_state(folder, state, settings):
-        original(folder, state, settings)
-        if state['step'] == step:
-            raise StopIteration
-
     fields = config(10, **EPISODES, drop_rate=0.5, save_every=2)
     straight = run(databases, tmp_path / 'straight', fields)
-    with monkeypatch.context() as patch:
-        patch.setattr(module, 'save_state', save_state)
-        with pytest.raises(StopIteration):
-            run(databases, tmp_path / 'cut', fields)
+    with stops_after(step):
+        run(databases, tmp_path / 'cut', fields)
     again = run(databases, tmp_path / 'cut', fields, resume=True)
     assert again.losses == straight.losses
     one, two = state_of(tmp_path / 'straight'), state_of(tmp_path / 'cut')
@@ -128,15 +121,7 @@ def test_a_bad_batch_ends_its_episode(
     assert np.isfinite(result.losses).all()
     # Four batches were good; the sixth, of the bad one's episode, is not asked.
     assert starts == [(3, 3), (6, 4), (9, 7)]
-    loader = MixtureLoader(
-        make_parts(databases, fields),
-        batch_size=8,
-        group_size=2,
-        num_cells=[16, 24],
-        episode_steps=3,
-        num_neighbors=4,
-        own_labels=0.3,
-    )
+    loader = episode_loader(databases, fields)
     straight = [cells.input_id.tolist() for cells, _ in zip(loader, range(10))]
     assert batches == straight[:5] + straight[6:]
     assert state_of(tmp_path)['position'] == 10

@@ -267,7 +267,7 @@ def test_config_file(tmp_path):
         PretrainConfig(ema=1.0)
 
 
-def test_hidden_links_are_predicted(databases, config, tmp_path, monkeypatch):
+def test_hidden_links_are_predicted(databases, config, tmp_path, stops_after):
     fields = {'masking': {'target': 0.5, 'foreign_key': 0.5}, 'mask_rate': [0.5, 0.5]}
     fields |= {'batch_size': 16, 'save_every': 60, 'accumulate': 2}
     settings = config(120, lr=1e-2, **fields)
@@ -284,18 +284,8 @@ def test_hidden_links_are_predicted(databases, config, tmp_path, monkeypatch):
     assert all(0.0 < float(row['train_link_recall@1']) < 1.0 for row in rows)
     assert float(rows[-1]['train_link_loss']) < float(rows[0]['train_link_loss'])
 
-    module = sys.modules[pretrain.__module__]
-    original = module.save_state
-
-    def save_state(folder, state, settings):
-        original(folder, state, settings)
-        if state['step'] == 60:
-            raise StopIteration
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module, 'save_state', save_state)
-        with pytest.raises(StopIteration):
-            run(databases, tmp_path / 'parts', settings)
+    with stops_after(60):
+        run(databases, tmp_path / 'parts', settings)
     resumed = run(databases, tmp_path / 'parts', settings, resume=True)
     assert resumed.losses == straight.losses
     one, two = weights(tmp_path / 'all'), weights(tmp_path / 'parts')

@@ -51,7 +51,7 @@ def environment():
     return {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
 
 
-def test_a_killed_run_resumes_to_the_same_losses(config, saved, tmp_path):
+def test_a_killed_run_resumes_to_the_same_losses(config, saved, tmp_path, stops_after):
     fields = config(40_000, save_every=5, num_evals=0)
     arguments = [json.dumps(vars(fields)), str(tmp_path / 'killed'), *saved]
     process = subprocess.Popen(
@@ -71,30 +71,15 @@ def test_a_killed_run_resumes_to_the_same_losses(config, saved, tmp_path):
     assert left['position'] == left['step'] == len(left['losses'])
 
     # The schedule is that of many steps; two more intervals will do.
-    straight = stop_after(left['step'] + 10, saved, tmp_path / 'straight', fields)
-    resumed = stop_after(left['step'] + 10, saved, tmp_path / 'killed', fields)
+    states = []
+    for name in ('straight', 'killed'):
+        with stops_after(left['step'] + 10):
+            run(saved, tmp_path / name, fields, resume=True)
+        states.append(state_of(tmp_path / name))
+    straight, resumed = states
     assert straight['losses'] == resumed['losses']
     assert straight['losses'][: left['step']] == left['losses']
     same_weights(straight, resumed)
-
-
-def stop_after(step, databases, folder, config):
-    # As Ctrl-C does, right after the checkpoint of a step.
-    module = sys.modules[pretrain.__module__]
-    original = module.save_state
-
-    def save_state(folder, state, settings):
-        original(folder, state, settings)
-        if state['step'] == step:
-            raise StopIteration
-
-    module.save_state = save_state
-    try:
-        with pytest.raises(StopIteration):
-            run(databases, folder, config, resume=True)
-    finally:
-        module.save_state = original
-    return state_of(folder)
 
 
 def test_an_interrupt_ends_the_step_and_saves(databases, config, tmp_path, monkeypatch):

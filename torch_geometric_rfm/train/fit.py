@@ -95,8 +95,7 @@ def fit(
     # Batches:
     transforms: list[Any] = []
     if config.drop_rate:
-        rate = min(0.01, config.drop_rate), config.drop_rate
-        transforms.append(DropCells(rate=rate, seed=config.seed))
+        transforms.append(DropCells.up_to(config.drop_rate, config.seed))
     if config.mask_weight:
         transforms.append(MaskCells('uniform', config.mask_rate, config.seed))
     sizes = [len(store.rows_of_split('train')) for store in tasks]

@@ -136,8 +136,8 @@ def make_parts(
             continue
         transform: Any = _masking(config, config.masking)
         if config.drop_rate:
-            rate = min(0.01, config.drop_rate), config.drop_rate
-            transform = Compose([DropCells(rate=rate, seed=config.seed), transform])
+            drop = DropCells.up_to(config.drop_rate, config.seed)
+            transform = Compose([drop, transform])
         parts += [
             MixturePart(
                 database.name,

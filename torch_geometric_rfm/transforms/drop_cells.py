@@ -73,6 +73,20 @@ class DropCells(BaseTransform):
         self.rate = check_rate(rate)
         self.seed = seed
 
+    @classmethod
+    def up_to(cls, rate: float, seed: int = 0) -> 'DropCells':
+        r"""Leaves out a share of each context that is drawn up to :obj:`rate`.
+
+        Args:
+            rate (float): The largest share, strictly between 0 and 1.
+            seed (int, optional): The seed of all draws. (default: :obj:`0`)
+
+        Example:
+            >>> DropCells.up_to(0.6).rate
+            (0.01, 0.6)
+        """
+        return cls(rate=(min(0.01, rate), rate), seed=seed)
+
     def forward(self, data: CellData) -> CellData:
         r"""Leaves out cells of one context, or of a batch of them.
 
