@@ -10,7 +10,6 @@ from torch_geometric_rfm.data import (
     LinkTask,
     Task,
     TaskStore,
-    TextEncoder,
     check_identity,
     get_text_encoder,
 )
@@ -18,14 +17,15 @@ from torch_geometric_rfm.data.keys import entity_rows
 from torch_geometric_rfm.data.opened_databases import OpenedDatabases
 from torch_geometric_rfm.nn import RelationalRecommender, RelationalTransformer
 from torch_geometric_rfm.train.calibration import Calibration
+from torch_geometric_rfm.train.check_encoder import check_text_encoder
 from torch_geometric_rfm.train.checkpoint import (
-    PRETRAINED,
     load_checkpoint,
     prepare_folder,
     save_checkpoint,
     undo_shrink,
 )
 from torch_geometric_rfm.train.ensemble import predict_ensemble
+from torch_geometric_rfm.train.find_checkpoint import find_checkpoint
 from torch_geometric_rfm.train.fit import fit
 from torch_geometric_rfm.train.fit_calibration import fit_calibration
 from torch_geometric_rfm.train.fit_links import check_link_config, fit_links
@@ -102,13 +102,7 @@ class RelationalPredictor:
             model = RelationalTransformer.small(
                 text_channels=self.text_encoder.channels, number_head=number_head
             )
-        if model.text_channels != self.text_encoder.channels:
-            raise ValueError(
-                f'the model takes text embeddings of {model.text_channels} channels, '
-                f"text encoder '{self.text_encoder.name}' gives "
-                f'{self.text_encoder.channels}'
-            )
-        _check_text_encoder(model, self.text_encoder)
+        check_text_encoder(model, self.text_encoder)
         self.model = model
         self.sampling = {**SAMPLING, **sampling}
         self.training: dict[str, Any] = {}
@@ -315,21 +309,8 @@ class RelationalPredictor:
         candidates: Any,
         num_contexts: int,
     ) -> pd.DataFrame:
-        if (entities is None) != (time is None):
-            raise ValueError('entities and time go together: give both or neither')
-        if entities is not None:
-            if split is not None:
-                raise ValueError(f"give entities or a split (got split='{split}' too)")
-            wider = store.task.with_rows(
-                self._opened.database_of(store), entities, time
-            )
-            store = store.store.with_task(wider)
-            split = 'predict'
-            keys = pd.Series(entities).to_numpy()
-        else:
-            split = split or 'test'
-            keys = self._opened.keys_of(store, split)
-        frame = store.task.frame[store.split == split]
+        store, split, keys = self._opened.rows_asked(store, split, entities, time)
+        times = store.task.frame[store.split == split]['time'].to_numpy()
         if isinstance(store.task, LinkTask):
             if interval is not None or num_contexts != 1:
                 raise ValueError(
@@ -339,14 +320,12 @@ class RelationalPredictor:
             best, score = self._predict_links(
                 store, split, protocol, progress, k, candidates
             )
-            times = frame['time'].to_numpy()
             return recommendation_frame(store.task, keys, times, best, score)
         if k is not None or candidates is not None:
             raise ValueError(
                 f"k and candidates are of recommendation tasks; '{store.task.name}' "
                 'is none'
             )
-        times = frame['time'].to_numpy()
         if interval is not None:
             levels = interval_levels(interval)
             value, lower, upper = self.predict_rows(
@@ -529,16 +508,7 @@ class RelationalPredictor:
             ...     store.rows_of_split('test')), )
             True
         """
-        folder = PRETRAINED if name_or_path is None else Path(name_or_path)
-        if name_or_path is not None and not folder.exists():
-            if len(folder.parts) != 2:
-                raise FileNotFoundError(
-                    f"no folder '{name_or_path}', and it is no Hub id 'org/model' "
-                    f'either'
-                )
-            from huggingface_hub import snapshot_download
-
-            folder = Path(snapshot_download(str(name_or_path)))
+        folder = find_checkpoint(name_or_path)
         model, settings = load_checkpoint(folder)
         identity = settings['text_encoder']
         encoder = get_text_encoder(text_encoder or identity['name'])
@@ -572,15 +542,3 @@ class RelationalPredictor:
 def _key(task: Task) -> str:
     # Tasks of several databases may share a name.
     return f'{task.name}: {task.target_col} of {task.entity_table}'
-
-
-def _check_text_encoder(model: RelationalTransformer, encoder: TextEncoder) -> None:
-    # Of official checkpoints only the name of the text encoder is known.
-    if model.text_encoder is None:
-        return
-    if encoder.name.rstrip('/').split('/')[-1] != model.text_encoder.split('/')[-1]:
-        raise ValueError(
-            f"the model was trained with the text encoder '{model.text_encoder}' (got "
-            f"'{encoder.name}'). Use that one, or train a model of your own, made "
-            'with text_encoder=None'
-        )

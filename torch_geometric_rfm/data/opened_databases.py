@@ -2,6 +2,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from numpy.typing import NDArray
 
 from torch_geometric_rfm.data.cell_store import CellStore
@@ -98,7 +99,34 @@ class OpenedDatabases:
             if any(one is store.store for one in opened.stores.values())
         )
 
-    def keys_of(self, store: TaskStore, split: str) -> NDArray[Any]:
+    def rows_asked(
+        self, store: TaskStore, split: str | None, entities: Any, time: Any
+    ) -> tuple[TaskStore, str, NDArray[Any]]:
+        r"""What predictions are asked for: the task, the split of its rows that are
+        meant, and the primary keys of their entities.
+
+        Args:
+            store (TaskStore): An opened task.
+            split (str, optional): The split; :obj:`"test"` if no entities are given.
+            entities (pd.Series, optional): Primary keys of entities without a label,
+                which become a split of their own.
+            time (pd.Timestamp or pd.Series, optional): When they are asked about.
+
+        Raises:
+            ValueError: If there are entities without a time, a time without entities,
+                or a split beside them.
+        """
+        if (entities is None) != (time is None):
+            raise ValueError('entities and time go together: give both or neither')
+        if entities is None:
+            split = split or 'test'
+            return store, split, self._keys_of(store, split)
+        if split is not None:
+            raise ValueError(f"give entities or a split (got split='{split}' too)")
+        wider = store.task.with_rows(self.database_of(store), entities, time)
+        return store.store.with_task(wider), 'predict', pd.Series(entities).to_numpy()
+
+    def _keys_of(self, store: TaskStore, split: str) -> NDArray[Any]:
         r"""The primary keys of the entities of a split, rows where there are none."""
         entity = store.task.frame['entity'].to_numpy()[store.rows_of_split(split)]
         table = self.database_of(store).table_dict[store.task.entity_table]
