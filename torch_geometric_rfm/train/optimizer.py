@@ -16,12 +16,59 @@ def parameter_groups(
     ]
 
 
+class RegenerativeAdamW(torch.optim.AdamW):
+    r"""AdamW whose weight decay draws weights to where they were when it was made, in
+    place of zero: the decoupled form of L2 Init (`"Maintaining Plasticity in Continual
+    Learning via Regenerative Regularization" <https://arxiv.org/abs/2308.11958>`_,
+    section 4).
+
+    Where a model starts from random weights, directions that long training has no use
+    for stay as they were, for later tasks to take up, and do not die out.
+
+    Args:
+        groups (list): Groups of parameters.
+        **options: Of :class:`torch.optim.AdamW`.
+
+    Example:
+        >>> weight = torch.nn.Parameter(torch.ones(2, 2))
+        >>> optimizer = RegenerativeAdamW([{'params': [weight]}], weight_decay=0.1)
+        >>> weight.grad = torch.zeros(2, 2)
+        >>> optimizer.step()
+        >>> weight.tolist()
+        [[1.0, 1.0], [1.0, 1.0]]
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], **options: Any) -> None:
+        super().__init__(groups, **options)
+        self._start = [
+            [parameter.detach().clone() for parameter in group['params']]
+            for group in self.param_groups
+        ]
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        r"""Performs one step; see :class:`torch.optim.AdamW`."""
+        loss = super().step(closure)
+        for group, start in zip(self.param_groups, self._start, strict=True):
+            pull = group['lr'] * group['weight_decay']
+            for i, parameter in enumerate(group['params']):
+                if parameter.grad is None or not pull:
+                    continue  # It was not decayed either.
+                start[i] = start[i].to(parameter.device)
+                parameter.add_(start[i], alpha=pull)
+        return loss
+
+
 def make_optimizer(
-    model: torch.nn.Module, lr: float, weight_decay: float
+    model: torch.nn.Module,
+    lr: float,
+    weight_decay: float,
+    decay_to_start: bool = False,
 ) -> torch.optim.Optimizer:
-    r"""AdamW for a transformer."""
+    r"""AdamW for a transformer, or :class:`RegenerativeAdamW`."""
     groups = parameter_groups(model, weight_decay)
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95))
+    kind = RegenerativeAdamW if decay_to_start else torch.optim.AdamW
+    return kind(groups, lr=lr, betas=(0.9, 0.95))
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -53,6 +53,10 @@ class PretrainConfig:
             :class:`~torch_geometric_rfm.loader.ContextLoader`.
         lr, weight_decay, warmup, clip, huber_delta, ema: See
             :class:`~torch_geometric_rfm.train.TrainConfig`.
+        decay_to_start (bool): Whether weights decay to where the run started, in place
+            of zero, so that a model that was trained for long still learns new tasks
+            fast (L2 Init, `"Maintaining Plasticity in Continual Learning via
+            Regenerative Regularization" <https://arxiv.org/abs/2308.11958>`_).
         episode_steps (int): Steps of an episode of meta-learning (Reptile, `"On
             First-Order Meta-Learning Algorithms" <https://arxiv.org/abs/1803.02999>`_),
             for weights that few steps of fine-tuning change far: all its batches ask
@@ -104,6 +108,7 @@ class PretrainConfig:
     sampling: dict[str, Any] = field(default_factory=lambda: {'num_neighbors': 8})
     lr: float = 1.5e-3
     weight_decay: float = 0.1
+    decay_to_start: bool = False
     warmup: float = 0.05
     clip: float = 1.0
     huber_delta: float = 0.25
