@@ -17,7 +17,7 @@ from torch_geometric_rfm.data.keys import entity_rows
 from torch_geometric_rfm.data.opened_databases import OpenedDatabases
 from torch_geometric_rfm.nn import RelationalRecommender, RelationalTransformer
 from torch_geometric_rfm.train.calibration import Calibration
-from torch_geometric_rfm.train.check_encoder import check_text_encoder
+from torch_geometric_rfm.train.check_text_encoder import check_text_encoder
 from torch_geometric_rfm.train.checkpoint import (
     load_checkpoint,
     prepare_folder,

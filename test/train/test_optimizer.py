@@ -1,6 +1,9 @@
+import copy
+
+import pytest
 import torch
 
-from torch_geometric_rfm.train import pretrain
+from torch_geometric_rfm.train import load_checkpoint, pretrain
 from torch_geometric_rfm.train.optimizer import make_optimizer
 
 LR, DECAY = 0.01, 0.5
@@ -49,9 +52,25 @@ def test_without_it_weights_decay_to_zero():
     model = two_layers()
     train(model, make_optimizer(model, 1e-9, 1e8), 20)
     assert model[0].weight.norm() < 0.5 * two_layers()[0].weight.norm()
-    model = two_layers()
-    train(model, make_optimizer(model, 1e-9, 1e8, decay_to_start=True), 20)
-    torch.testing.assert_close(model[0].weight, two_layers()[0].weight)
+
+
+def test_the_start_is_part_of_the_state():
+    model, other = two_layers(), two_layers()
+    optimizer = make_optimizer(model, LR, DECAY, decay_to_start=True)
+    train(model, optimizer, 3)
+    with torch.no_grad():  # Made elsewhere, before the state is loaded.
+        other[0].weight.add_(1.0)
+    resumed = make_optimizer(other, LR, DECAY, decay_to_start=True)
+    other.load_state_dict(model.state_dict())
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    copied, third = copy.deepcopy((optimizer, model))
+    for one, its in ((optimizer, model), (resumed, other), (copied, third)):
+        train(its, one, 5)
+    for one, two, three in zip(
+        model.parameters(), other.parameters(), third.parameters(), strict=True
+    ):
+        assert torch.equal(one, two)
+        assert torch.equal(one, three)
 
 
 def test_what_has_no_gradient_stays_where_it_is():
@@ -65,17 +84,38 @@ def test_what_has_no_gradient_stays_where_it_is():
     assert torch.equal(model[1].weight, before)
 
 
+@pytest.mark.parametrize('episodes', [{}, {'episode_steps': 2, 'episode_rate': 0.5}])
 def test_a_resumed_run_decays_to_where_it_first_began(
-    databases, config, tmp_path, stops_after
+    databases, config, tmp_path, stops_after, episodes
 ):
-    def run(name, decay_to_start=True, **kwargs):
-        fields = config(6, weight_decay=20.0, lr=0.01, save_every=3, num_evals=0)
-        fields.decay_to_start = decay_to_start
-        options = {'show_progress': False, **kwargs}
-        return pretrain(databases, tmp_path / name, fields, **options)
+    def run(name, **changes):
+        resume = changes.pop('resume', False)
+        fields = {'weight_decay': 20.0, 'lr': 0.01, 'save_every': 3, 'num_evals': 0}
+        options = fields | {'decay_to_start': True} | episodes | changes
+        return pretrain(
+            databases,
+            tmp_path / name,
+            config(8, **options),
+            init=init,
+            resume=resume,
+            show_progress=False,
+        )
 
-    straight = run('straight')
+    init = None
+    run('first')
+    init = tmp_path / 'first'
+
+    straight = run('straight', model={})
     with stops_after(3):
-        run('cut')
-    assert run('cut', resume=True).losses == straight.losses
-    assert run('to zero', decay_to_start=False).losses != straight.losses
+        run('cut', model={})
+    assert run('cut', model={}, resume=True).losses == straight.losses
+    assert run('to zero', model={}, decay_to_start=False).losses != straight.losses
+    # So strong a decay leaves the matrices where they were before, whatever is learned.
+    before, after = (load_checkpoint(tmp_path / n)[0] for n in ('first', 'straight'))
+    w, v = (model.blocks[0].w1.weight for model in (before, after))
+    assert (v - w).norm() < 0.5 * w.norm()
+
+
+def test_a_decay_of_nothing_is_refused(config):
+    with pytest.raises(ValueError, match="'decay_to_start' needs a decay"):
+        config(1, decay_to_start=True, weight_decay=0.0)

@@ -115,6 +115,15 @@ class OpenedDatabases:
         Raises:
             ValueError: If there are entities without a time, a time without entities,
                 or a split beside them.
+
+        Example:
+            >>> from torch_geometric_rfm.data import HashingTextEncoder
+            >>> from torch_geometric_rfm.testing import toy_database, toy_task
+            >>> opened, db = OpenedDatabases(HashingTextEncoder(8)), toy_database()
+            >>> store = opened.open_task(db, toy_task(db))
+            >>> _, split, keys = opened.rows_asked(store, None, None, None)
+            >>> split, len(keys) == len(store.rows_of_split('test'))
+            ('test', True)
         """
         if (entities is None) != (time is None):
             raise ValueError('entities and time go together: give both or neither')

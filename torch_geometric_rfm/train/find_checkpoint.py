@@ -11,7 +11,7 @@ def find_checkpoint(name_or_path: str | Path | None = None) -> Path:
             Hub; the model in the package if not given. (default: :obj:`None`)
 
     Raises:
-        FileNotFoundError: If it is neither.
+        FileNotFoundError: If it is neither, or the Hub cannot be reached.
 
     Example:
         >>> find_checkpoint().name
@@ -22,10 +22,14 @@ def find_checkpoint(name_or_path: str | Path | None = None) -> Path:
     folder = Path(name_or_path)
     if folder.exists():
         return folder
-    if len(folder.parts) != 2:
-        raise FileNotFoundError(
-            f"no folder '{name_or_path}', and it is no Hub id 'org/model' either"
-        )
+    missing = f"no folder '{name_or_path}', and "
+    if len(folder.parts) != 2 or folder.is_absolute() or '..' in folder.parts:
+        raise FileNotFoundError(missing + "it is no Hub id 'org/model' either")
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(str(name_or_path)))
+    try:
+        return Path(snapshot_download(str(name_or_path)))
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f'{missing}the Hub gives no such model: {error}'
+        ) from error

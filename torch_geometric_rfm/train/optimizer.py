@@ -19,11 +19,13 @@ def parameter_groups(
 class RegenerativeAdamW(torch.optim.AdamW):
     r"""AdamW whose weight decay draws weights to where they were when it was made, in
     place of zero: the decoupled form of L2 Init (`"Maintaining Plasticity in Continual
-    Learning via Regenerative Regularization" <https://arxiv.org/abs/2308.11958>`_,
-    section 4).
+    Learning via Regenerative Regularization" <https://arxiv.org/abs/2308.11958>`_)
+    where they were random, of L2-SP (`"Explicit Inductive Bias for Transfer Learning
+    with Convolutional Networks" <https://arxiv.org/abs/1802.01483>`_) where they were
+    pretrained.
 
-    Where a model starts from random weights, directions that long training has no use
-    for stay as they were, for later tasks to take up, and do not die out.
+    Directions that long training has no use for stay as they were, for later tasks to
+    take up, and do not die out.
 
     Args:
         groups (list): Groups of parameters.
@@ -38,19 +40,21 @@ class RegenerativeAdamW(torch.optim.AdamW):
         [[1.0, 1.0], [1.0, 1.0]]
     """
 
-    def __init__(self, groups: list[dict[str, Any]], **options: Any) -> None:
-        super().__init__(groups, **options)
-        self._start = [
-            [parameter.detach().clone() for parameter in group['params']]
-            for group in self.param_groups
-        ]
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        r"""Adds parameters; see :class:`torch.optim.Optimizer`. Where they are now is
+        part of the state.
+        """
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        start = [parameter.detach().clone() for parameter in group['params']]
+        group.setdefault('start', start)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         r"""Performs one step; see :class:`torch.optim.AdamW`."""
         loss = super().step(closure)
-        for group, start in zip(self.param_groups, self._start, strict=True):
-            pull = group['lr'] * group['weight_decay']
+        for group in self.param_groups:
+            pull, start = group['lr'] * group['weight_decay'], group['start']
             for i, parameter in enumerate(group['params']):
                 if parameter.grad is None or not pull:
                     continue  # It was not decayed either.

@@ -53,10 +53,10 @@ class PretrainConfig:
             :class:`~torch_geometric_rfm.loader.ContextLoader`.
         lr, weight_decay, warmup, clip, huber_delta, ema: See
             :class:`~torch_geometric_rfm.train.TrainConfig`.
-        decay_to_start (bool): Whether weights decay to where the run started, in place
-            of zero, so that a model that was trained for long still learns new tasks
-            fast (L2 Init, `"Maintaining Plasticity in Continual Learning via
-            Regenerative Regularization" <https://arxiv.org/abs/2308.11958>`_).
+        decay_to_start (bool): Whether matrices decay to where the run started, in
+            place of zero, so that a model that was trained for long still learns new
+            tasks fast; see
+            :class:`~torch_geometric_rfm.train.optimizer.RegenerativeAdamW`.
         episode_steps (int): Steps of an episode of meta-learning (Reptile, `"On
             First-Order Meta-Learning Algorithms" <https://arxiv.org/abs/1803.02999>`_),
             for weights that few steps of fine-tuning change far: all its batches ask
@@ -197,6 +197,10 @@ class PretrainConfig:
             raise ValueError(
                 "'synthetic_every' must be a multiple of 'episode_steps' (got "
                 f'{self.synthetic_every}, {self.episode_steps})'
+            )
+        if self.decay_to_start and not self.weight_decay:
+            raise ValueError(
+                "'decay_to_start' needs a decay: set 'weight_decay' above 0 (got 0)"
             )
         if self.explosion <= 1:
             raise ValueError(f"'explosion' must be above 1 (got {self.explosion})")

@@ -5,8 +5,17 @@ from torch_geometric_rfm.nn import RelationalTransformer
 def check_text_encoder(model: RelationalTransformer, encoder: TextEncoder) -> None:
     r"""Checks that a model takes the embeddings of an encoder.
 
+    Args:
+        model (RelationalTransformer): The model.
+        encoder (TextEncoder): The encoder.
+
     Raises:
         ValueError: If it was trained with another one, or takes other channels.
+
+    Example:
+        >>> from torch_geometric_rfm.data import HashingTextEncoder
+        >>> model = RelationalTransformer.small(text_channels=8)
+        >>> check_text_encoder(model, HashingTextEncoder(8))
     """
     if model.text_channels != encoder.channels:
         raise ValueError(

@@ -2,7 +2,7 @@ import pytest
 
 from torch_geometric_rfm.data import HashingTextEncoder
 from torch_geometric_rfm.nn import RelationalTransformer
-from torch_geometric_rfm.train.check_encoder import check_text_encoder
+from torch_geometric_rfm.train.check_text_encoder import check_text_encoder
 
 
 def model(**options):
