@@ -181,9 +181,7 @@ def pretrain(
 
     # Model and optimizer:
     model = _model(config, encoder, init)
-    optimizer: Any = make_optimizer(
-        model, config.lr, config.weight_decay, config.decay_to_start
-    )
+    optimizer: Any = make_optimizer(model, config.lr, config.weight_decay)
     compiled: Any = torch.compile(model, dynamic=True) if config.compile else model
     loss_fn = MaskedCellLoss(config.huber_delta, reduction='context')
     network, optimizer = fabric.setup(_Objective(compiled, loss_fn), optimizer)

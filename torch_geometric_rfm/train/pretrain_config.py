@@ -53,10 +53,6 @@ class PretrainConfig:
             :class:`~torch_geometric_rfm.loader.ContextLoader`.
         lr, weight_decay, warmup, clip, huber_delta, ema: See
             :class:`~torch_geometric_rfm.train.TrainConfig`.
-        decay_to_start (bool): Whether matrices decay to where the run started, in
-            place of zero, so that a model that was trained for long still learns new
-            tasks fast; see
-            :class:`~torch_geometric_rfm.train.optimizer.RegenerativeAdamW`.
         episode_steps (int): Steps of an episode of meta-learning (Reptile, `"On
             First-Order Meta-Learning Algorithms" <https://arxiv.org/abs/1803.02999>`_),
             for weights that few steps of fine-tuning change far: all its batches ask
@@ -108,7 +104,6 @@ class PretrainConfig:
     sampling: dict[str, Any] = field(default_factory=lambda: {'num_neighbors': 8})
     lr: float = 1.5e-3
     weight_decay: float = 0.1
-    decay_to_start: bool = False
     warmup: float = 0.05
     clip: float = 1.0
     huber_delta: float = 0.25
@@ -197,10 +192,6 @@ class PretrainConfig:
             raise ValueError(
                 "'synthetic_every' must be a multiple of 'episode_steps' (got "
                 f'{self.synthetic_every}, {self.episode_steps})'
-            )
-        if self.decay_to_start and not self.weight_decay:
-            raise ValueError(
-                "'decay_to_start' needs a decay: set 'weight_decay' above 0 (got 0)"
             )
         if self.explosion <= 1:
             raise ValueError(f"'explosion' must be above 1 (got {self.explosion})")
