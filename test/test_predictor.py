@@ -125,6 +125,8 @@ def test_unknown_entity_and_half_given(trained):
         predictor.predict(db, task, entities=[10**6], time='2020-01-01')
     with pytest.raises(ValueError, match='go together'):
         predictor.predict(db, task, entities=[0])
+    with pytest.raises(ValueError, match=r"give entities or a split \(got split='val'"):
+        predictor.predict(db, task, 'val', entities=[0], time='2020-01-01')
 
 
 def test_unknown_sampling_argument():

@@ -498,6 +498,7 @@ class RelationalPredictor:
                 model was trained with; by its name if not given.
 
         Raises:
+            FileNotFoundError: If there is no such folder or model on the Hub.
             ValueError: If the text encoder is another one than in training.
 
         Example:
